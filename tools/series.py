@@ -62,7 +62,7 @@ def git(*words, cwd, data=None, env=None, raw=False):
     if done.returncode:
         lines = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines() or ["failed"]
         best = next((line for line in lines if line.startswith(("error:", "fatal:"))), lines[0])
-        raise Stop(f"git {words[0]}: {best.split(': ', 1)[-1]}")
+        raise Stop(f"git {next(w for w in words if w[:1] != '-' and '=' not in w)}: {best.split(': ', 1)[-1]}")
     return done.stdout if raw else done.stdout.decode(errors="surrogateescape")
 
 
@@ -163,6 +163,7 @@ def created(patches):
 def export(tree, base, head, template, out):
     """Write the commits base..head of the git tree, and the cover letter, into the directory `out`."""
     objects = git("rev-parse", "--path-format=absolute", "--git-path", "objects", cwd=tree).strip()
+    base, head = git("rev-parse", base + "^{commit}", head + "^{commit}", cwd=tree).split()
     with tempfile.TemporaryDirectory() as temp:
         # An empty repository that borrows the objects: no configuration and no attributes but these apply.
         git("init", "-q", "--bare", temp, cwd=out)
@@ -396,8 +397,7 @@ def refresh(series, force=False):
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir(parents=True)
     try:
-        base = git("rev-parse", "base^{commit}", cwd=tree).strip()
-        export(tree, base, head, series.patches / COVER_IN, temp)
+        export(tree, "base", head, series.patches / COVER_IN, temp)
         # In this order a kill in between loses nothing: the next refresh finds root and tree in agreement.
         for path, (mode, content) in to_write.items():
             say(f"writing {path} from {tree}")
