@@ -154,24 +154,38 @@ def step(text):
 @contextlib.contextmanager
 def lock(name):
     """Hold the cache-wide lock `name`; says whom it waits for."""
-    path = CACHE / "locks" / name.replace("/", "-")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            say(f"waiting for {name}, in use by pid {file.read().strip() or '?'}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        with contextlib.suppress(OSError):      # the pid is information only; a full disk may refuse it
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+    with acquire(name):
         yield
 
 
-def write(path, data):
-    """Replace the file `path` by `data` (str or bytes) atomically.
+def hold(name):
+    """Take the lock `name` until this process ends; again is nothing."""
+    if name not in held:
+        held[name] = acquire(name)
+
+
+held = {}
+
+
+def acquire(name):
+    """The open, locked file of `name`: closing it gives the lock back."""
+    path = CACHE / "locks" / name.replace("/", "-")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "a+", encoding="ascii")   # pylint: disable=consider-using-with
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        say(f"waiting for {name}, in use by pid {file.read().strip() or '?'}")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    with contextlib.suppress(OSError):      # the pid is information only; a full disk may refuse it
+        file.truncate(0)
+        os.write(file.fileno(), str(os.getpid()).encode())
+    return file
+
+
+def write(path, data, mode=None):
+    """Replace the file `path` by `data` (str or bytes) atomically, with permissions `mode`.
 
     The old inode is never written to: it may be a hard link into a base tree.
     """
@@ -180,6 +194,8 @@ def write(path, data):
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temp.write_bytes(data.encode() if isinstance(data, str) else data)
+        if mode is not None:
+            temp.chmod(mode)
         os.replace(temp, path)
     finally:
         temp.unlink(missing_ok=True)
@@ -200,8 +216,8 @@ def marked(mark):
 
 def kill_marked(mark):
     """End every process of `mark`, whatever session it moved to; UML and QEMU do."""
-    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    signal.pthread_sigmask(signal.SIG_BLOCK, held)      # a second Ctrl-C must not stop the cleaning
+    deferred = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, deferred)      # a second Ctrl-C must not stop the cleaning
     try:
         start = time.monotonic()
         termed = set()
@@ -214,7 +230,7 @@ def kill_marked(mark):
                         os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
             time.sleep(0.02)
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, deferred)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether KVM really runs guests here, decided once per boot and QEMU version.
+
+    python3 tools/kvm_probe.py      print kvm or tcg
+
+/dev/kvm may open and the guest still never run; kunit.py would then hang until
+its timeout. Where the probe fails, wrappers that drop `-accel kvm` go first in PATH.
+"""
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from pathlib import Path
+
+from common import CACHE, Stop, lock, run, run_main, write
+
+SECONDS = 10
+# mov al, 0x10; out 0xf4, al; hlt; jmp hlt: isa-debug-exit ends QEMU with 0x10 * 2 + 1.
+BOOT_SECTOR = bytes.fromhex("b010e6f4f4ebfd").ljust(510, b"\0") + b"\x55\xaa"
+EXIT_STATUS = 33
+
+WRAPPER = """#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# Written by tools/kvm_probe.py: KVM does not run guests on this machine.
+count=$#
+while [ "$count" -gt 0 ]; do
+	case "$1 ${{2-}}" in
+	"-accel kvm"*) shift 2; count=$((count - 2)) ;;
+	*) set -- "$@" "$1"; shift; count=$((count - 1)) ;;
+	esac
+done
+exec {qemu} "$@"
+"""
+
+
+def accelerator(qemu):
+    """"kvm" or "tcg": what guests of the emulator `qemu` run under."""
+    # Only x86 guests are probed: elsewhere KVM stays out, which is slow but never wrong.
+    if qemu != "qemu-system-x86_64" or platform.machine() != "x86_64":
+        return "tcg"
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg"
+    key = {"boot": Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
+           "qemu": run([qemu, "--version"]).stdout.partition("\n")[0]}
+    path = CACHE / "probe.json"
+    with lock("probe"):
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if {**known, "accelerator": None} != {**key, "accelerator": None}:
+            known = {**key, "accelerator": "kvm" if guest_runs(qemu) else "tcg"}
+            write(path, json.dumps(known) + "\n")
+    return known["accelerator"]
+
+
+def guest_runs(qemu):
+    """Boot a sector that ends QEMU with a status of its own, under KVM."""
+    with tempfile.NamedTemporaryFile(suffix=".img") as disk:
+        disk.write(BOOT_SECTOR)
+        disk.flush()
+        try:
+            done = run([qemu, "-accel", "kvm", "-nodefaults", "-display", "none", "-no-reboot", "-m", "16",
+                        "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
+                        "-drive", f"file={disk.name},format=raw,if=ide"], check=False, timeout=SECONDS)
+        except Stop:
+            return False
+    return done.returncode == EXIT_STATUS
+
+
+def wrappers(qemu):
+    """A directory to put first in PATH, whose `qemu` never uses KVM."""
+    directory = CACHE / "bin"
+    real = shutil.which(qemu)
+    text = WRAPPER.format(qemu=real)
+    if not real:
+        raise Stop(f"command not found: {qemu}")
+    path = directory / qemu
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write(path, text, 0o755)
+    return directory
+
+
+if __name__ == "__main__":
+    run_main(lambda: print(accelerator("qemu-system-x86_64")))
