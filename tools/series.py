@@ -6,6 +6,7 @@
   refresh  export the git tree to patches/<base>/; edited files of this repository are folded in first
   check    do patches, cover letter and the files of this repository agree? (no kernel source needed)
   am       does `git am patches/<base>/*.patch` take the patches on the base kernel, and export the same again?
+  vanilla  do the patches stay clear of Debian's own changes, so that they apply to the vanilla release too?
 
 BASE=7.3 chooses the base. GITTREE=<path> is a git tree of your own to export instead of the
 cache's: a linear series on top of a tag or ref `base`.
@@ -13,6 +14,7 @@ cache's: a linear series on top of a tag or ref `base`.
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -22,7 +24,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import BASES, CACHE, KERNEL_DIRS, SERIES, Stop, lock, need_space, run_main, say, step, write
+from common import BASES, CACHE, KERNEL_DIRS, SERIES, Stop, lock, need_space, run, run_main, say, step, write
 
 COVER, COVER_IN = "0000-cover-letter.txt", "cover-letter.in"
 BODY_WIDTH = 75
@@ -239,15 +241,14 @@ def make_tree(series):
         return series.tree
     from base import get_base
     pristine = Path(get_base(series.base))
-    need_space(series.tree, 3500, "the git tree")
+    need_space(series.tree, 2500, "the git tree")
     temp = series.tree.with_name(f".{series.base}.tmp")
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir(parents=True)
     with step(f"git tree of {pristine.name}"):
         git("init", "-q", "-b", "vmem-altmap", temp, cwd=temp)
         git("config", "gc.auto", "0", cwd=temp)
-        # One big pack without compression: 90000 loose objects would take minutes.
-        git("-c", "core.compression=0", "-c", "core.bigFileThreshold=1", f"--work-tree={pristine}", "add", "-A", "-f", cwd=temp)
+        git("-c", "core.compression=1", f"--work-tree={pristine}", "add", "-A", "-f", cwd=temp)
         git("commit", "-q", "-m", f"base {pristine.name}", cwd=temp)
         git("tag", "base", cwd=temp)
         git("reset", "-q", "--hard", cwd=temp)
@@ -471,14 +472,11 @@ def am(series, pristine):
     has moved on since the export, only the former is asked for.
     """
     patches = [Patch(path) for path in series.list()]
-    touched = {path for patch in patches for diff in patch.diffs for path in diff[:2] if path}
+    touched = touched_by(patches)
     with tempfile.TemporaryDirectory() as temp:
         tree, out = Path(temp, "tree"), Path(temp, "out")
         git("init", "-q", "-b", "vmem-altmap", tree, cwd=temp)
-        for path in touched:
-            if (pristine / path).is_file():
-                (tree / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(pristine / path, tree / path)
+        copy_files(touched, pristine, tree)
         git("add", "-A", "-f", cwd=tree)
         git("commit", "-q", "--allow-empty", "-m", "base", cwd=tree)
         git("tag", "base", cwd=tree)
@@ -500,6 +498,19 @@ def am(series, pristine):
         return bad
 
 
+def touched_by(patches):
+    """The paths of all files that `patches` name."""
+    return {path for patch in patches for diff in patch.diffs for path in diff[:2] if path}
+
+
+def copy_files(paths, source, target):
+    """Copy those of `paths` that `source` has to `target`."""
+    for path in paths:
+        if (source / path).is_file():
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / path, target / path)
+
+
 def preimages(patches):
     """{path: blob} of the base's files as the first patch that touches each expects them."""
     seen, blobs_wanted = set(), {}
@@ -517,9 +528,62 @@ def blobs(tree, commit):
     return {row.split("\t")[1]: row.split()[2] for row in rows if row}
 
 
+def debian_patches(revision, suite):
+    """Debian's patches to the kernel of `revision`, in their order: the files that debian/patches/series names.
+
+    Only the small debian.tar.xz of the source package is fetched (2 MB), through a
+    private apt state, which verifies it. Cached.
+    """
+    import base
+    place = CACHE / "debian" / revision
+    with lock(f"debian-{revision}"):
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with step(f"Debian's patches of linux {revision}") as this, tempfile.TemporaryDirectory(dir=place.parent) as temp:
+                temp = Path(temp)
+                (temp / "lists/partial").mkdir(parents=True)
+                write(temp / "list", f"deb-src [signed-by={base.KEYRING}] {base.mirror()} {suite} main\n")
+                for words in (["update"], ["source", "--diff-only", "--download-only", "--only-source", f"linux={revision}"]):
+                    done = base.apt(suite, "apt-get", f"-oDir::Etc::sourcelist={temp}/list", f"-oDir::State::lists={temp}/lists",
+                                    *words, cwd=temp, beat=this)
+                    if done.returncode:
+                        faults = [line for line in done.stdout.splitlines() if line.startswith("E: ")] or ["apt failed"]
+                        raise Stop(f"no Debian patches to compare with: {faults[0][3:]}")
+                (temp / "new").mkdir()
+                run(["tar", "-xJf", *temp.glob("*.debian.tar.xz"), "-C", temp / "new", "debian/patches"])
+                (temp / "new/debian/patches").rename(place)
+    names = (place / "series").read_text(encoding="utf-8").splitlines()
+    return [place / name.split()[0] for name in names if name.strip() and not name.startswith("#")]
+
+
+def vanilla(series, pristine):
+    """Faults, as check() gives them, when the series is applied to the kernel without Debian's patches.
+
+    Where no Debian patch touches a file of the series, that release's files are
+    the pristine base's. Elsewhere Debian's patches to these files are taken back first.
+    """
+    meta = json.loads(pristine.with_name(pristine.name + ".json").read_text(encoding="utf-8"))
+    theirs = {path: set(re.findall(r"^(?:---|\+\+\+) [^/\s]+/(\S+)", path.read_text(errors="replace"), re.M))
+              for path in debian_patches(meta["revision"], meta["suite"])}
+    touched = touched_by([Patch(path) for path in series.list()])
+    shared = {path: names & touched for path, names in theirs.items() if names & touched}
+    say(f"{len(theirs)} patches of Debian touch {len(set().union(*theirs.values()))} files, "
+        f"{len(set().union(*shared.values()))} of the {len(touched)} files of the series")
+    if not shared:
+        return am(series, pristine)
+    with tempfile.TemporaryDirectory() as temp:
+        top = Path(os.path.realpath(temp))
+        copy_files(touched, pristine, top)
+        for path in reversed(shared):
+            say(f"taking back {path.name}: {', '.join(sorted(shared[path]))}")
+            git("apply", "-R", *(f"--include={name}" for name in sorted(shared[path])), path,
+                cwd=top, env={"GIT_CEILING_DIRECTORIES": str(top.parent)})
+        return am(series, top)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("tree", "refresh", "check", "am"))
+    parser.add_argument("command", choices=("tree", "refresh", "check", "am", "vanilla"))
     parser.add_argument("--force", action="store_true", help="refresh: overwrite patches that changed since the last refresh")
     words = parser.parse_args()
     base = os.environ.get("BASE") or BASES[0]
@@ -539,7 +603,7 @@ def main():
         bad = check(series)
     else:
         from base import get_base
-        bad = check(series) or am(series, Path(get_base(base)))
+        bad = check(series) or {"am": am, "vanilla": vanilla}[words.command](series, Path(get_base(base)))
     for line in bad:
         print(line, file=sys.stderr)
     if not bad:
