@@ -1,0 +1,368 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""make check: everything about this repository that can be verified without building a kernel.
+
+Prints one line per check with its duration and goes on after a failure; exit code 1
+if any failed. What cannot run here (a tool or the network is missing) is "skipped",
+with the reason.
+"""
+
+import concurrent.futures
+import fnmatch
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+import base
+import series
+from common import BASES, KERNEL_DIRS, SERIES, Stop, run_main, say, spawn
+
+LARGE = 300 << 10       # bytes
+BEHAVIOURS = 35         # of the contract; docs/behaviours.md must have a row for each
+TESTS_TIMEOUT = 300     # seconds
+
+# checkpatch.pl findings that do not count, and why.
+CHECKPATCH_IGNORE = {
+    "FILE_PATH_CHANGES": "asks whether MAINTAINERS needs an update; a patch of the series has it",
+    "UNKNOWN_COMMIT_ID": "the base has no git history to find the commit of a Fixes: tag in",
+}
+SPARSE = "EMAIL_SUBJECT"    # takes the file name in the prefix mm/sparse-vmemmap: for the tool sparse
+
+# Files without an SPDX line, and why.
+NO_SPDX = {
+    "COPYING": "the licence",
+    "patches/*": "mail; the files inside have theirs",
+    "*.md": "prose, under COPYING",
+    ".gitignore": "too small to own",
+    "*.kunitconfig": "the kernel's have none",
+    "tools/tests/data/*": "recorded output",
+}
+
+
+class Repo:
+    """The checkout under test: its path and its files."""
+
+    def __init__(self, root=SERIES):
+        self.root = Path(root)
+        listed = series.git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=self.root)
+        self.files = sorted(name for name in set(listed.split("\0")) if name and (self.root / name).is_file())
+
+    def read(self, name):
+        return (self.root / name).read_text(encoding="utf-8", errors="replace")
+
+    def matching(self, *patterns):
+        return [name for name in self.files if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+
+    def scripts(self, *interpreters):
+        """Files whose first line starts one of `interpreters`."""
+        found = []
+        for name in self.files:
+            with open(self.root / name, "rb") as file:
+                if re.match(rb"#!.*\b(%s)\b" % b"|".join(map(str.encode, interpreters)), file.readline(200)):
+                    found.append(name)
+        return found
+
+
+class Skip(Exception):
+    """The check cannot run here; the text says why."""
+
+
+def some(found, what):
+    """`found`, or Skip if it is empty: a check that looked at nothing did not pass."""
+    if not found:
+        raise Skip(f"there are no {what}")
+    return found
+
+
+def pristine(name):
+    """The path of base `name`; Skip if there is none and none can be had."""
+    try:
+        return Path(base.cached(name) or base.get_base(name))
+    except Stop as stop:
+        raise Skip(f"no base kernel: {stop}") from None
+
+
+# Each check yields one line per fault.
+
+def python_syntax(repo):
+    for name in sorted({*repo.matching("*.py"), *repo.scripts("python3")}):
+        try:
+            compile(repo.read(name), name, "exec")
+        except SyntaxError as error:
+            yield f"{name}:{error.lineno}: {error.msg}"
+
+
+def shell_scripts(repo):
+    return some(sorted({*repo.matching("*.sh"), *repo.scripts("sh", "bash")}), "shell scripts")
+
+
+def shell_syntax(repo):
+    for name in shell_scripts(repo):
+        shell = "bash" if name in repo.scripts("bash") else "sh"
+        yield from tool_lines([shell, "-n", name], repo.root)
+
+
+def shellcheck(repo):
+    if not shutil.which("shellcheck"):
+        raise Skip("shellcheck is not installed")
+    for name in shell_scripts(repo):
+        yield from tool_lines(["shellcheck", "-f", "gcc", name], repo.root)
+
+
+def tool_lines(command, cwd):
+    """The output lines of `command`, at least one if it fails."""
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    if done.returncode and not lines:
+        lines = [f"{' '.join(map(str, command))}: exit code {done.returncode}"]
+    return lines
+
+
+def spdx(repo):
+    for name in repo.files:
+        if any(fnmatch.fnmatch(name, pattern) for pattern in NO_SPDX):
+            continue
+        lines = repo.read(name).split("\n", 2)
+        line = lines[1] if lines[0].startswith("#!") and len(lines) > 1 else lines[0]
+        if not re.search(r"SPDX-License-Identifier: GPL-2\.0-only\b", line):
+            yield f"{name}: the first line is no `SPDX-License-Identifier: GPL-2.0-only`"
+
+
+def sizes(repo):
+    for name in repo.files:
+        data = (repo.root / name).read_bytes()
+        if len(data) > LARGE:
+            yield f"{name}: {len(data) >> 10} kB, {LARGE >> 10} kB are allowed"
+        if b"\0" in data:
+            yield f"{name}: a binary file"
+
+
+def whitespace(repo):
+    for name in repo.files:
+        if name == "COPYING" or name.startswith(("patches/", "tools/tests/data/")):
+            continue
+        text = repo.read(name)
+        for number, line in enumerate(text.split("\n"), 1):
+            if line != line.rstrip():
+                yield f"{name}:{number}: white space at the end"
+            if re.match(r"[ \t]* \t", line):
+                yield f"{name}:{number}: space before tab"
+        if text and not text.endswith("\n") or text.endswith("\n\n"):
+            yield f"{name}: should end with exactly one newline"
+
+
+def kunitconfig(repo):
+    for name in some(repo.matching("*.kunitconfig"), ".kunitconfig files"):
+        for number, line in enumerate(repo.read(name).splitlines(), 1):
+            option = r"(CONFIG_\w+=(y|m|n|-?\d+|0x[0-9a-fA-F]+|\".*\")|# CONFIG_\w+ is not set)"
+            if line.strip() and not re.fullmatch(option, line) and not re.match(r"#(?! ?CONFIG_)", line):
+                yield f"{name}:{number}: neither CONFIG_X=... nor `# CONFIG_X is not set`: {line}"
+
+
+def links(repo):
+    for name in some(repo.matching("*.md"), "*.md files"):
+        text = re.sub(r"^```.*?^```", "", repo.read(name), flags=re.M | re.S)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            path = target.split("#")[0]
+            if path and not re.match(r"[a-z]+:", path) and not (repo.root / name).parent.joinpath(path).exists():
+                yield f"{name}: links to {target}, which does not exist"
+
+
+def kunit_cases(repo):
+    """{"suite.case"} of the KUnit suites among the repository's kernel files."""
+    found = set()
+    for name in repo.matching(*(f"{top}/*.c" for top in KERNEL_DIRS)):
+        text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", repo.read(name), flags=re.S)
+        arrays = {array: re.findall(r"\bKUNIT_CASE\w*\(\s*(\w+)", body)
+                  for array, body in re.findall(r"struct kunit_case (\w+)\[\]\s*=\s*\{(.*?)\n\}", text, re.S)}
+        for body in re.findall(r"struct kunit_suite \w+\s*=\s*\{(.*?)\n\}", text, re.S):
+            suite = re.search(r"\.name\s*=\s*\"([^\"]+)\"", body)
+            array = re.search(r"\.test_cases\s*=\s*(\w+)", body)
+            if suite and array:
+                found |= {f"{suite[1]}.{case}" for case in arrays.get(array[1], ())}
+    return found
+
+
+def behaviours(repo, count=BEHAVIOURS):
+    doc = "docs/behaviours.md"
+    if doc not in repo.files:
+        yield f"{doc}: missing"
+        return
+    text = repo.read(doc)
+    environments = tomllib.loads(repo.read("tools/environments.toml"))
+    known = kunit_cases(repo)
+    if not known:
+        yield "no KUnit suite found among the kernel files"
+    suites = {case.split(".")[0] for case in known}
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")]
+            for line in text.splitlines() if re.match(r"\|\s*\d+\s*\|", line)]
+    numbers = [int(row[0]) for row in rows]
+    if numbers != list(range(1, count + 1)):
+        wrong = sorted(set(range(1, count + 1)) ^ set(numbers)) or [n for n in set(numbers) if numbers.count(n) > 1] or numbers
+        yield f"{doc}: should have the rows 1 to {count}, once each and in order; look at {', '.join(map(str, wrong))}"
+    for row in rows:
+        where = f"{doc}: behaviour {row[0]}"
+        if len(row) != 5:
+            yield f"{where}: {len(row)} columns instead of 5"
+            continue
+        cases = re.findall(r"`([^`]+)`", row[3])
+        names = [name for name in re.split(r"[\s,`]+", row[4]) if re.match(r"\w", name) and not re.match(r"(?i)(issue|\d+)$", name)]
+        if not cases and not re.search(r"\bissue #?\d+", " ".join(row[3:])):
+            yield f"{where}: names no case, and no `issue N` that will bring one"
+        for name in names:
+            if name not in environments:
+                yield f"{where}: no environment {name} in tools/environments.toml"
+        for case in cases:
+            suite = case.split(".")[0]
+            if case not in known:
+                yield f"{where}: no KUnit case {case}"
+            elif not any(suite in environments[name].get("suites", ()) for name in names if name in environments):
+                yield f"{where}: {case} runs in none of the environments it names"
+    named = set(re.findall(r"`(\w+\.\w+)`", text))
+    for case in sorted(known - named):
+        yield f"{doc}: does not name the KUnit case {case}"
+    for case in sorted(case for case in named - known if case.split(".")[0] in suites):
+        if not any(f"`{case}`" in row[3] for row in rows if len(row) == 5):
+            yield f"{doc}: no KUnit case {case}"
+
+
+def all_series(repo):
+    """A Series for each base that has patches."""
+    return some([one for one in (series.Series(name, repo.root) for name in BASES) if one.list()], "patches")
+
+
+def series_check(repo):
+    if not repo.matching("patches/*.patch"):
+        yield "patches/: no series"
+        return
+    for one in all_series(repo):
+        yield from series.check(one)
+
+
+def series_am(repo):
+    """The only one that may print a note: the base has moved on."""
+    for one in all_series(repo):
+        yield from series.am(one, pristine(one.base))
+
+
+def checkpatch(repo):
+    def one_patch(job):
+        one, tree, path = job
+        text = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        removed = {line[1:] for line in text if line.startswith("-")}
+        faults = []
+        for line in tool_lines(["perl", "scripts/checkpatch.pl", "--strict", "--no-signoff", "--terse", "--no-summary", "--show-types", path], tree):
+            found = re.match(r".*?:(\d+): (?:ERROR|WARNING|CHECK):(\w+): ", line)
+            if found:
+                where = text[int(found[1]) - 1] if int(found[1]) <= len(text) else ""
+                moved = where.startswith("+") and where[1:] in removed      # is not for a move to mend
+                if found[2] in CHECKPATCH_IGNORE or moved or found[2] == SPARSE and "mm/sparse" in where:
+                    continue
+            faults.append(line.replace(str(path), one.name(path)))
+        return faults
+
+    jobs = []
+    for one in all_series(repo):
+        tree = pristine(one.base)
+        jobs += [(one, tree, path) for path in one.list()]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for faults in pool.map(one_patch, jobs):
+            yield from faults
+
+
+def kernel_doc(repo):
+    names = some(repo.matching(*(f"{top}/*.[ch]" for top in KERNEL_DIRS)), "kernel files")
+    tool = pristine(all_series(repo)[0].base) / "scripts/kernel-doc"
+    yield from tool_lines([tool, "-none", "-Wall", "-Werror", *names], repo.root)
+
+
+CHECKS = (
+    ("python syntax", python_syntax), ("shell syntax", shell_syntax), ("shellcheck", shellcheck), ("SPDX lines", spdx),
+    ("file sizes", sizes), ("white space", whitespace), (".kunitconfig files", kunitconfig), ("links in *.md", links),
+    ("docs/behaviours.md", behaviours), ("patches and files agree", series_check), ("git am on the base", series_am),
+    ("checkpatch.pl --strict", checkpatch), ("kernel-doc", kernel_doc),
+)
+
+
+def unit_test_counts(output, returncode):
+    """(passed, faults, skipped) from what `python3 -m unittest -v` printed."""
+    ran = re.search(r"^Ran (\d+) tests? in", output, re.M)
+    if not ran:
+        return 0, [f"unittest ended with exit code {returncode} and no result: {(output.strip().splitlines() or ['no output'])[-1]}"], 0
+    faults = re.findall(r"^((?:FAIL|ERROR|UNEXPECTED SUCCESS): .*)$", output, re.M)
+    skipped = int((re.search(r"skipped=(\d+)", output) or [0, 0])[1])
+    if returncode and not faults:
+        faults = [f"unittest: exit code {returncode}"]
+    if not int(ran[1]):
+        faults = ["unittest found no tests"]
+    return max(0, int(ran[1]) - skipped - len(faults)), faults, skipped
+
+
+def detail(name, start, passed, failed, skipped, reason=""):
+    """What one check came to: counts `passed` and `skipped`, a line per fault in `failed`."""
+    return {"name": name, "seconds": time.monotonic() - start, "passed": passed, "failed": failed, "skipped": skipped, "reason": reason}
+
+
+def one_check(name, function, repo):
+    start = time.monotonic()
+    try:
+        faults = list(function(repo))
+    except Skip as skip:
+        return detail(name, start, 0, [], 1, str(skip))
+    except Stop as stop:
+        faults = [str(stop)]
+    return detail(name, start, 0 if faults else 1, faults, 0)
+
+
+def results(report=lambda one: None, root=SERIES):
+    """Run all checks and the tools' own tests: (passed, failed, skipped, details).
+
+    The first three count checks and unit tests. `details` has a dict for each
+    check; `report` is called with each as it ends.
+    """
+    repo, details = Repo(root), []
+    clean = {key: value for key, value in os.environ.items()
+             if key not in ("BASE", "ENV", "FILTER", "KDIR", "GITTREE", "VMEM_ALTMAP_SERIES", "VMEM_ALTMAP_OUT")}
+    command = [sys.executable, "-m", "unittest", "discover", "-v", "-s", "tools/tests"]
+    start = time.monotonic()
+    # The tests run meanwhile; a file takes their output, as nobody reads a pipe.
+    with tempfile.TemporaryFile("w+", errors="replace") as output, \
+            spawn(command, cwd=repo.root, stdout=output, stderr=output, env=clean | {"PYTHONPATH": str(repo.root / "tools")}) as tests:
+        for name, function in CHECKS:
+            details.append(one_check(name, function, repo))
+            report(details[-1])
+        try:
+            code = tests.wait(TESTS_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            code = f"none after {TESTS_TIMEOUT} s"
+        output.seek(0)
+        details.append(detail("unit tests", start, *unit_test_counts(output.read(), code)))
+        report(details[-1])
+    return (sum(one["passed"] for one in details), sum(len(one["failed"]) for one in details),
+            sum(one["skipped"] for one in details), details)
+
+
+def show(one):
+    """Print the outcome of one check."""
+    word = "FAIL" if one["failed"] else "pass" if one["passed"] else "skip"
+    note = one["reason"] or (f"{one['passed']} passed, {one['skipped']} skipped" if one["passed"] > 1 else "")
+    say(f"{word}  {one['seconds']:5.1f} s  {one['name']}{': ' + note if note else ''}")
+    for line in one["failed"]:
+        say(f"      {line}")
+
+
+def main():
+    start = time.monotonic()
+    passed, failed, skipped, _ = results(show)
+    say(f"{passed} passed, {failed} failed, {skipped} skipped in {time.monotonic() - start:.1f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    run_main(main)
