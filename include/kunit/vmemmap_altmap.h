@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Fixture for KUnit tests that populate and free the vmemmap.
+ *
+ * The memory of a device is RAM that the test owns page by page. The memmap
+ * that it backs is that of sections which do not exist: a hole in the vmemmap
+ * that the fixture looks for, so nothing in the running system is disturbed.
+ *
+ *   the hole:    unit 0 | unit 1 | ...                      (vmemmap addresses)
+ *                   |        |
+ *                   v        v
+ *   the device:  reserve | window of the altmap | data      (RAM of the test)
+ *                CCCCCCC                          CCCC      (canaries)
+ *
+ * A unit is the smallest range of whole sections whose memmap consists of whole
+ * leaves, the largest mapping that the architecture uses for it: one section
+ * on x86_64, 64 MiB and more on powerpc.
+ *
+ * With KUNIT_CASE_PARAM(..., vmemmap_altmap_backings), a case runs twice: as
+ * "altmap", and as "ram", where vmemmap_altmap_backing() gives %NULL.
+ *
+ * A suite calls vmemmap_altmap_suite_init(), _init() and _exit() from its
+ * functions of these names. _exit() fails the case that left anything behind.
+ */
+#ifndef _KUNIT_VMEMMAP_ALTMAP_H
+#define _KUNIT_VMEMMAP_ALTMAP_H
+
+#include <kunit/test.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+
+/* Memory that the hole describes and that the device has, in units. */
+#define VMEMMAP_ALTMAP_HOLE_UNITS	8
+#define VMEMMAP_ALTMAP_DEVICE_UNITS	8
+
+/**
+ * struct vmemmap_altmap_counters - everything that has to return to its value
+ * @ram: pages of System RAM that were allocated for memmap and page tables of
+ *	the hole, and not freed
+ * @tables: page-table pages below the top of the hole
+ * @leaves: leaf entries in the hole
+ * @nr_memmap: pages accounted as memmap, system-wide
+ * @nr_pagetable: pages accounted as page tables, system-wide
+ * @free_pages: free pages, system-wide, per-cpu lists included
+ *
+ * Others change the last two as well, at any time: compare them only over many
+ * cycles.
+ */
+struct vmemmap_altmap_counters {
+	long ram;
+	long tables;
+	long leaves;
+	long nr_memmap;
+	long nr_pagetable;
+	long free_pages;
+};
+
+/**
+ * struct vmemmap_altmap_fixture - what a case works with
+ * @test: the running test
+ * @hole_pfn: first described pfn of the hole
+ * @unit_pages: memory that a unit describes, in pages
+ * @unit_size: size of a unit's memmap, in bytes
+ * @unit_nr: size of a unit's memmap, in pages
+ * @leaf_size: size of the largest mapping, in bytes
+ * @leaf_nr: size of the largest mapping, in pages
+ * @dev_pfn: first page of the device, aligned to the device's size
+ * @dev_nr: number of pages of the device
+ * @before: the counters when the case began
+ * @nr_good_allocs: what vmemmap_altmap_fail_alloc() counts down
+ * @blocks: blocks of System RAM in use, private to the fixture
+ * @populated: ranges that _exit() has to free, private to the fixture
+ */
+struct vmemmap_altmap_fixture {
+	struct kunit *test;
+	unsigned long hole_pfn;
+	unsigned long unit_pages;
+	unsigned long unit_size;
+	unsigned long unit_nr;
+	unsigned long leaf_size;
+	unsigned long leaf_nr;
+	unsigned long dev_pfn;
+	unsigned long dev_nr;
+	struct vmemmap_altmap_counters before;
+	unsigned int nr_good_allocs;
+	struct list_head blocks;
+	struct list_head populated;
+};
+
+/**
+ * struct vmemmap_altmap_leaf - how an address is mapped
+ * @size: size of the mapping in bytes, 0 if there is none
+ * @pfn: first pfn of the mapping
+ */
+struct vmemmap_altmap_leaf {
+	unsigned long size;
+	unsigned long pfn;
+};
+
+int vmemmap_altmap_suite_init(struct kunit_suite *suite);
+int vmemmap_altmap_init(struct kunit *test);
+void vmemmap_altmap_exit(struct kunit *test);
+
+const void *vmemmap_altmap_backings(struct kunit *test, const void *prev, char *desc);
+bool vmemmap_altmap_is_backing(const struct kunit *test);
+
+struct vmem_altmap *vmemmap_altmap_new(struct vmemmap_altmap_fixture *f,
+				       unsigned long reserve, unsigned long free);
+struct vmem_altmap *vmemmap_altmap_backing(struct vmemmap_altmap_fixture *f,
+					   unsigned long reserve, unsigned long free);
+unsigned long vmemmap_altmap_addr(const struct vmemmap_altmap_fixture *f,
+				  unsigned int unit);
+int vmemmap_altmap_populate(struct vmemmap_altmap_fixture *f, unsigned int unit,
+			    unsigned int nr_units, struct vmem_altmap *altmap);
+void vmemmap_altmap_populate_ok(struct vmemmap_altmap_fixture *f, unsigned int unit,
+				unsigned int nr_units, struct vmem_altmap *altmap);
+void vmemmap_altmap_free(struct vmemmap_altmap_fixture *f, unsigned int unit,
+			 unsigned int nr_units, struct vmem_altmap *altmap);
+
+struct vmemmap_altmap_leaf vmemmap_altmap_leaf(unsigned long addr);
+void vmemmap_altmap_count(const struct vmemmap_altmap_fixture *f,
+			  struct vmemmap_altmap_counters *now);
+void vmemmap_altmap_fail_alloc(struct vmemmap_altmap_fixture *f,
+			       unsigned int nr_good);
+
+void vmemmap_altmap_expect_as_before(struct vmemmap_altmap_fixture *f);
+void vmemmap_altmap_expect_unmapped(struct vmemmap_altmap_fixture *f,
+				    unsigned int unit, unsigned int nr_units);
+void vmemmap_altmap_expect_device_intact(struct vmemmap_altmap_fixture *f,
+					 const struct vmem_altmap *altmap);
+void vmemmap_altmap_expect_usable(struct vmemmap_altmap_fixture *f,
+				  unsigned int unit, unsigned int nr_units);
+
+#endif /* _KUNIT_VMEMMAP_ALTMAP_H */

@@ -1,0 +1,739 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Fixture for KUnit tests that populate and free the vmemmap, see
+ * include/kunit/vmemmap_altmap.h.
+ */
+#include <kunit/resource.h>
+#include <kunit/static_stub.h>
+#include <kunit/test-bug.h>
+#include <kunit/vmemmap_altmap.h>
+#include <linux/cacheflush.h>
+#include <linux/io.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mmzone.h>
+#include <linux/pgtable.h>
+#include <linux/sizes.h>
+#include <linux/vmstat.h>
+
+MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
+
+/* What canaries consist of; no memmap pattern looks like it. */
+#define CANARY	0x63616e6172794d4dULL
+
+struct populated {
+	struct list_head list;
+	unsigned int unit, nr_units;
+	struct vmem_altmap *altmap;
+};
+
+struct ram_block {
+	struct list_head list;
+	struct page *page;
+	unsigned long nr;
+};
+
+/*
+ * References that the fixture has on each page of the device, and on the first
+ * page of each block of System RAM, on top of that of their user. A page that is
+ * freed by mistake, or twice, is then seen and not reused.
+ */
+#define HOLD	2
+
+/* Set by _suite_init(), constant afterwards. */
+static unsigned long hole_pfn;
+
+/*
+ * The largest mapping that vmemmap_populate() uses. arm64 has huge vmemmap
+ * mappings with 4 KiB pages only.
+ */
+static unsigned long leaf_size(void)
+{
+	if (IS_ENABLED(CONFIG_ARM64) && PAGE_SIZE != SZ_4K)
+		return PAGE_SIZE;
+	return PMD_SIZE;
+}
+
+static unsigned long unit_pages(void)
+{
+	unsigned long nr = PAGES_PER_SECTION;
+
+	while (nr * sizeof(struct page) % leaf_size())
+		nr *= 2;
+	return nr;
+}
+
+static bool section_range_absent(unsigned long pfn, unsigned long nr)
+{
+	unsigned long end = pfn + nr;
+
+	for (; pfn < end; pfn += PAGES_PER_SECTION)
+		if (present_section_nr(pfn_to_section_nr(pfn)))
+			return false;
+	return true;
+}
+
+/*
+ * Counts tables and leaves in [@addr, @end). Upper levels that also serve the
+ * memmap of RAM count as well: only differences matter.
+ */
+static void count_entries(unsigned long addr, unsigned long end,
+			  long *tables, long *leaves)
+{
+	unsigned long next;
+
+	*tables = 0;
+	*leaves = 0;
+	for (; addr < end; addr = next) {
+		pgd_t *pgd = pgd_offset_k(addr);
+		p4d_t *p4d;
+		pud_t *pud;
+		pmd_t *pmd;
+		pte_t *pte;
+
+		next = pgd_addr_end(addr, end);
+		if (pgd_none(pgdp_get(pgd)))
+			continue;
+		p4d = p4d_offset(pgd, addr);
+		next = p4d_addr_end(addr, end);
+		if (p4d_none(p4dp_get(p4d)))
+			continue;
+		pud = pud_offset(p4d, addr);
+		next = pud_addr_end(addr, end);
+		if (pud_none(pudp_get(pud)))
+			continue;
+		if (pud_leaf(pudp_get(pud))) {
+			++*leaves;
+			continue;
+		}
+		/* A table is counted where its first address is met. */
+		if (IS_ALIGNED(addr, PUD_SIZE))
+			++*tables;
+		pmd = pmd_offset(pud, addr);
+		next = pmd_addr_end(addr, end);
+		if (pmd_none(pmdp_get(pmd)))
+			continue;
+		if (pmd_leaf(pmdp_get(pmd))) {
+			++*leaves;
+			continue;
+		}
+		if (IS_ALIGNED(addr, PMD_SIZE))
+			++*tables;
+		pte = pte_offset_kernel(pmd, addr);
+		next = addr + PAGE_SIZE;
+		if (!pte_none(ptep_get(pte)))
+			++*leaves;
+	}
+}
+
+/**
+ * vmemmap_altmap_leaf - look up how an address is mapped
+ * @addr: the address
+ *
+ * Return: size and first pfn of the mapping that contains @addr.
+ */
+struct vmemmap_altmap_leaf vmemmap_altmap_leaf(unsigned long addr)
+{
+	pgd_t *pgd = pgd_offset_k(addr);
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t *pmd;
+	pte_t pte;
+
+	if (pgd_none(pgdp_get(pgd)))
+		return (struct vmemmap_altmap_leaf) {};
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(p4dp_get(p4d)))
+		return (struct vmemmap_altmap_leaf) {};
+	pud = pud_offset(p4d, addr);
+	if (pud_none(pudp_get(pud)))
+		return (struct vmemmap_altmap_leaf) {};
+	if (pud_leaf(pudp_get(pud)))
+		return (struct vmemmap_altmap_leaf) { PUD_SIZE, pud_pfn(pudp_get(pud)) };
+	pmd = pmd_offset(pud, addr);
+	if (pmd_none(pmdp_get(pmd)))
+		return (struct vmemmap_altmap_leaf) {};
+	if (pmd_leaf(pmdp_get(pmd)))
+		return (struct vmemmap_altmap_leaf) { PMD_SIZE, pmd_pfn(pmdp_get(pmd)) };
+	pte = ptep_get(pte_offset_kernel(pmd, addr));
+	if (pte_none(pte))
+		return (struct vmemmap_altmap_leaf) {};
+	return (struct vmemmap_altmap_leaf) { PAGE_SIZE, pte_pfn(pte) };
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_leaf, "EXPORTED_FOR_KUNIT_TESTING");
+
+/* Free pages, without the inaccuracy of per-cpu differences and lists. */
+static long nr_free_pages_exact(void)
+{
+	long nr = 0;
+	int nid, zid, cpu;
+
+	for_each_online_node(nid) {
+		for (zid = 0; zid < MAX_NR_ZONES; zid++) {
+			struct zone *zone = NODE_DATA(nid)->node_zones + zid;
+
+			if (!populated_zone(zone))
+				continue;
+			nr += zone_page_state_snapshot(zone, NR_FREE_PAGES);
+			for_each_online_cpu(cpu)
+				nr += per_cpu_ptr(zone->per_cpu_pageset, cpu)->count;
+		}
+	}
+	return nr;
+}
+
+static long nr_pagetable_exact(void)
+{
+	long nr = global_node_page_state(NR_PAGETABLE);
+#ifdef CONFIG_SMP
+	int nid, cpu;
+
+	for_each_online_node(nid)
+		for_each_online_cpu(cpu)
+			nr += per_cpu_ptr(NODE_DATA(nid)->per_cpu_nodestats, cpu)
+				->vm_node_stat_diff[NR_PAGETABLE];
+#endif
+	return nr;
+}
+
+/**
+ * vmemmap_altmap_count - read all counters
+ * @f: the fixture
+ * @now: where to put them
+ */
+void vmemmap_altmap_count(const struct vmemmap_altmap_fixture *f,
+			  struct vmemmap_altmap_counters *now)
+{
+	struct ram_block *b;
+
+	count_entries(vmemmap_altmap_addr(f, 0),
+		      vmemmap_altmap_addr(f, VMEMMAP_ALTMAP_HOLE_UNITS),
+		      &now->tables, &now->leaves);
+	now->ram = 0;
+	list_for_each_entry(b, &f->blocks, list)
+		now->ram += b->nr;
+	now->nr_memmap = atomic_long_read(&nr_memmap_pages);
+	now->nr_pagetable = nr_pagetable_exact();
+	now->free_pages = nr_free_pages_exact();
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_count, "EXPORTED_FOR_KUNIT_TESTING");
+
+/**
+ * vmemmap_altmap_addr - address of a unit's memmap
+ * @f: the fixture
+ * @unit: number of the unit in the hole
+ *
+ * Return: the vmemmap address.
+ */
+unsigned long vmemmap_altmap_addr(const struct vmemmap_altmap_fixture *f,
+				  unsigned int unit)
+{
+	return (unsigned long)pfn_to_page(f->hole_pfn + unit * f->unit_pages);
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_addr, "EXPORTED_FOR_KUNIT_TESTING");
+
+/**
+ * vmemmap_altmap_new - make an altmap from the device's pages
+ * @f: the fixture
+ * @reserve: pages the driver keeps at the start of the device
+ * @free: pages of the window
+ *
+ * The altmap lives until the case ends. As the hole lies above all RAM,
+ * end_pfn is the last described pfn: that satisfies architectures which compare
+ * it with the pages that a leaf describes.
+ *
+ * Return: the altmap; the case ends if there is none.
+ */
+struct vmem_altmap *vmemmap_altmap_new(struct vmemmap_altmap_fixture *f,
+				       unsigned long reserve, unsigned long free)
+{
+	const struct vmem_altmap template = {
+		.base_pfn = f->dev_pfn,
+		.end_pfn = f->hole_pfn + VMEMMAP_ALTMAP_HOLE_UNITS * f->unit_pages - 1,
+		.reserve = reserve,
+		.free = free,
+	};
+	struct vmem_altmap *altmap;
+
+	KUNIT_ASSERT_LT_MSG(f->test, reserve + free, f->dev_nr,
+			    "the device has no page left for data");
+	altmap = kunit_kmalloc(f->test, sizeof(*altmap), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(f->test, altmap);
+	return memcpy(altmap, &template, sizeof(template));
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_new, "EXPORTED_FOR_KUNIT_TESTING");
+
+/*
+ * Stands in for vmemmap_alloc_block(): calls it, but keeps the books, and lets it
+ * fail when the case asked for that.
+ */
+static void *alloc_block(unsigned long size, int node)
+{
+	struct kunit *test = kunit_get_current_test();
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct ram_block *b;
+	void *p;
+
+	if (!f->nr_good_allocs)
+		return NULL;
+	f->nr_good_allocs--;
+
+	kunit_deactivate_static_stub(test, vmemmap_alloc_block);
+	p = vmemmap_alloc_block(size, node);
+	kunit_activate_static_stub(test, vmemmap_alloc_block, alloc_block);
+
+	if (!p)
+		return NULL;
+
+	b = kunit_kzalloc(test, sizeof(*b), GFP_KERNEL);
+	if (!b) {
+		free_pages((unsigned long)p, get_order(size));
+		return NULL;
+	}
+	b->page = virt_to_page(p);
+	b->nr = size >> PAGE_SHIFT;
+	page_ref_add(b->page, HOLD);
+	list_add(&b->list, &f->blocks);
+	return p;
+}
+
+/* Lets go of the blocks of System RAM that were freed. */
+static void sweep_blocks(struct vmemmap_altmap_fixture *f)
+{
+	struct ram_block *b, *tmp;
+
+	list_for_each_entry_safe(b, tmp, &f->blocks, list) {
+		int count = page_count(b->page) - HOLD;
+
+		if (count == 1)
+			continue;
+		KUNIT_EXPECT_EQ_MSG(f->test, count, 0, "%lu pages of RAM at pfn %#lx freed twice",
+				    b->nr, page_to_pfn(b->page));
+		list_del(&b->list);
+		set_page_count(b->page, 1);
+		__free_page(b->page);
+		kunit_kfree(f->test, b);
+	}
+}
+
+static const struct backing {
+	const char *name;
+	bool altmap;
+} backings[] = {
+	{ "altmap", true },
+	{ "ram", false },
+};
+
+KUNIT_ARRAY_PARAM_DESC(backings, backings, name);
+
+/**
+ * vmemmap_altmap_backings - parameter generator: with altmap, and without
+ * @test: the test
+ * @prev: the previous parameter
+ * @desc: where to put the parameter's name
+ *
+ * Return: the next parameter, or %NULL.
+ */
+const void *vmemmap_altmap_backings(struct kunit *test, const void *prev, char *desc)
+{
+	return backings_gen_params(test, prev, desc);
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_backings, "EXPORTED_FOR_KUNIT_TESTING");
+
+/**
+ * vmemmap_altmap_is_backing - tell the case from its twin
+ * @test: the test
+ *
+ * Return: true if the current parameter of vmemmap_altmap_backings() is "altmap".
+ */
+bool vmemmap_altmap_is_backing(const struct kunit *test)
+{
+	return ((const struct backing *)test->param_value)->altmap;
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_is_backing, "EXPORTED_FOR_KUNIT_TESTING");
+
+/**
+ * vmemmap_altmap_backing - make the altmap for a case, and none for its twin
+ * @f: the fixture
+ * @reserve: pages the driver keeps at the start of the device
+ * @free: pages of the window
+ *
+ * Return: what vmemmap_altmap_new() returns, or %NULL if the parameter is "ram".
+ */
+struct vmem_altmap *vmemmap_altmap_backing(struct vmemmap_altmap_fixture *f,
+					   unsigned long reserve, unsigned long free)
+{
+	return vmemmap_altmap_is_backing(f->test) ?
+	       vmemmap_altmap_new(f, reserve, free) : NULL;
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_backing, "EXPORTED_FOR_KUNIT_TESTING");
+
+/* Frees without bookkeeping of ranges. */
+static void free_units(struct vmemmap_altmap_fixture *f, unsigned int unit,
+		       unsigned int nr_units, struct vmem_altmap *altmap)
+{
+	mem_hotplug_begin();
+	vmemmap_free(vmemmap_altmap_addr(f, unit),
+		     vmemmap_altmap_addr(f, unit + nr_units), altmap);
+	mem_hotplug_done();
+	sweep_blocks(f);
+}
+
+/**
+ * vmemmap_altmap_populate - populate the memmap of some units
+ * @f: the fixture
+ * @unit: number of the first unit
+ * @nr_units: number of units
+ * @altmap: where to take the pages from, or %NULL
+ *
+ * A range that was populated and not freed when the case ends is freed then.
+ *
+ * Return: what vmemmap_populate() returned.
+ */
+int vmemmap_altmap_populate(struct vmemmap_altmap_fixture *f, unsigned int unit,
+			    unsigned int nr_units, struct vmem_altmap *altmap)
+{
+	unsigned long start = vmemmap_altmap_addr(f, unit);
+	unsigned long end = vmemmap_altmap_addr(f, unit + nr_units);
+	struct populated *p;
+	int err;
+
+	KUNIT_ASSERT_LE(f->test, unit + nr_units, VMEMMAP_ALTMAP_HOLE_UNITS);
+	p = kunit_kzalloc(f->test, sizeof(*p), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(f->test, p);
+
+	mem_hotplug_begin();
+	err = vmemmap_populate(start, end, 0, altmap);
+	if (!err)
+		flush_cache_vmap(start, end);
+	mem_hotplug_done();
+
+	if (!err) {
+		p->unit = unit;
+		p->nr_units = nr_units;
+		p->altmap = altmap;
+		list_add(&p->list, &f->populated);
+	} else {
+		kunit_kfree(f->test, p);
+	}
+	return err;
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_populate, "EXPORTED_FOR_KUNIT_TESTING");
+
+/**
+ * vmemmap_altmap_populate_ok - populate the memmap of some units, or end the case
+ * @f: the fixture
+ * @unit: number of the first unit
+ * @nr_units: number of units
+ * @altmap: where to take the pages from, or %NULL
+ */
+void vmemmap_altmap_populate_ok(struct vmemmap_altmap_fixture *f, unsigned int unit,
+				unsigned int nr_units, struct vmem_altmap *altmap)
+{
+	KUNIT_ASSERT_EQ(f->test, vmemmap_altmap_populate(f, unit, nr_units, altmap), 0);
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_populate_ok, "EXPORTED_FOR_KUNIT_TESTING");
+
+/**
+ * vmemmap_altmap_free - free the memmap of some units
+ * @f: the fixture
+ * @unit: number of the first unit
+ * @nr_units: number of units
+ * @altmap: what to pass to vmemmap_free()
+ *
+ * To be used on a range that was populated in one go, and, as callers of
+ * vmemmap_populate() do, on a range for which that has failed.
+ */
+void vmemmap_altmap_free(struct vmemmap_altmap_fixture *f, unsigned int unit,
+			 unsigned int nr_units, struct vmem_altmap *altmap)
+{
+	struct populated *p;
+
+	list_for_each_entry(p, &f->populated, list) {
+		if (p->unit == unit && p->nr_units == nr_units) {
+			list_del(&p->list);
+			kunit_kfree(f->test, p);
+			break;
+		}
+	}
+	free_units(f, unit, nr_units, altmap);
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_free, "EXPORTED_FOR_KUNIT_TESTING");
+
+/**
+ * vmemmap_altmap_fail_alloc - let System RAM run out for the vmemmap
+ * @f: the fixture
+ * @nr_good: number of blocks and page tables that are still to be had
+ *
+ * Lasts until the case ends, or until called with UINT_MAX.
+ */
+void vmemmap_altmap_fail_alloc(struct vmemmap_altmap_fixture *f,
+			       unsigned int nr_good)
+{
+	f->nr_good_allocs = nr_good;
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_fail_alloc, "EXPORTED_FOR_KUNIT_TESTING");
+
+/**
+ * vmemmap_altmap_expect_as_before - expect to have left no trace
+ * @f: the fixture
+ *
+ * Compares all counters that nobody else changes with what they were when the
+ * case began.
+ */
+void vmemmap_altmap_expect_as_before(struct vmemmap_altmap_fixture *f)
+{
+	struct vmemmap_altmap_counters now;
+
+	sweep_blocks(f);
+	vmemmap_altmap_count(f, &now);
+	KUNIT_EXPECT_EQ(f->test, now.ram, f->before.ram);
+	KUNIT_EXPECT_EQ(f->test, now.tables, f->before.tables);
+	KUNIT_EXPECT_EQ(f->test, now.leaves, f->before.leaves);
+	KUNIT_EXPECT_EQ(f->test, now.nr_memmap, f->before.nr_memmap);
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_expect_as_before, "EXPORTED_FOR_KUNIT_TESTING");
+
+/**
+ * vmemmap_altmap_expect_unmapped - expect no mapping in some units' memmap
+ * @f: the fixture
+ * @unit: number of the first unit
+ * @nr_units: number of units
+ */
+void vmemmap_altmap_expect_unmapped(struct vmemmap_altmap_fixture *f,
+				    unsigned int unit, unsigned int nr_units)
+{
+	unsigned long addr = vmemmap_altmap_addr(f, unit);
+	unsigned long end = vmemmap_altmap_addr(f, unit + nr_units);
+
+	for (; addr < end; addr += PAGE_SIZE)
+		if (vmemmap_altmap_leaf(addr).size)
+			break;
+	KUNIT_EXPECT_EQ_MSG(f->test, addr, end, "mapped by a leaf of %lu bytes at pfn %#lx",
+			    vmemmap_altmap_leaf(addr).size, vmemmap_altmap_leaf(addr).pfn);
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_expect_unmapped, "EXPORTED_FOR_KUNIT_TESTING");
+
+static u64 *device_page(const struct vmemmap_altmap_fixture *f, unsigned long i)
+{
+	return page_address(pfn_to_page(f->dev_pfn + i));
+}
+
+/**
+ * vmemmap_altmap_expect_device_intact - expect nobody to have taken the device's pages
+ * @f: the fixture
+ * @altmap: the altmap whose window may have been written to, or %NULL
+ *
+ * No page of the device may have been given to the page allocator, and no page
+ * outside the window of @altmap may have been written to.
+ */
+void vmemmap_altmap_expect_device_intact(struct vmemmap_altmap_fixture *f,
+					 const struct vmem_altmap *altmap)
+{
+	unsigned long first = altmap ? altmap->reserve : 0;
+	unsigned long past = altmap ? altmap->reserve + altmap->free : 0;
+	unsigned long i, j, put = 0, written = 0;
+
+	for (i = 0; i < f->dev_nr; i++) {
+		struct page *page = pfn_to_page(f->dev_pfn + i);
+		u64 *p = device_page(f, i);
+
+		if (page_count(page) != 1 + HOLD) {
+			if (!put++)
+				kunit_info(f->test, "page %lu of the device: count %d\n",
+					   i, page_count(page) - HOLD);
+			set_page_count(page, 1 + HOLD);
+		}
+		if (i >= first && i < past)
+			continue;
+		for (j = 0; j < PAGE_SIZE / sizeof(*p) && p[j] == CANARY + i; j++)
+			;
+		if (j < PAGE_SIZE / sizeof(*p) && !written++)
+			kunit_info(f->test, "page %lu of the device: %#llx at offset %zu\n",
+				   i, p[j], j * sizeof(*p));
+	}
+	KUNIT_EXPECT_EQ_MSG(f->test, put, 0, "pages of the device were freed as RAM");
+	KUNIT_EXPECT_EQ_MSG(f->test, written, 0, "pages outside the window were written to");
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_expect_device_intact, "EXPORTED_FOR_KUNIT_TESTING");
+
+/**
+ * vmemmap_altmap_expect_usable - expect a memmap to be memory of its own
+ * @f: the fixture
+ * @unit: number of the first unit
+ * @nr_units: number of units
+ *
+ * Writes every struct page of the units through the vmemmap, each with a value
+ * of its own. Each must then be found through the vmemmap, and in the direct
+ * map at the pfn that the page tables name: no two struct pages may share memory.
+ */
+void vmemmap_altmap_expect_usable(struct vmemmap_altmap_fixture *f,
+				  unsigned int unit, unsigned int nr_units)
+{
+	unsigned long start = vmemmap_altmap_addr(f, unit);
+	unsigned long end = vmemmap_altmap_addr(f, unit + nr_units);
+	unsigned long addr, wrong = 0;
+
+	for (addr = start; addr < end; addr += sizeof(u64))
+		WRITE_ONCE(*(u64 *)addr, ~(u64)addr);
+
+	for (addr = start; addr < end; addr += PAGE_SIZE) {
+		struct vmemmap_altmap_leaf leaf = vmemmap_altmap_leaf(addr);
+		unsigned long pfn = leaf.pfn + ((addr & (leaf.size - 1)) >> PAGE_SHIFT);
+		u64 *direct = page_address(pfn_to_page(pfn));
+		unsigned long i;
+
+		for (i = 0; i < PAGE_SIZE / sizeof(u64); i++) {
+			u64 expected = ~(u64)(addr + i * sizeof(u64));
+
+			if (READ_ONCE(((u64 *)addr)[i]) == expected &&
+			    READ_ONCE(direct[i]) == expected)
+				continue;
+			if (!wrong++)
+				kunit_info(f->test, "memmap at %#lx: %#llx in the vmemmap, %#llx at pfn %#lx\n",
+					   addr + i * sizeof(u64), ((u64 *)addr)[i],
+					   direct[i], pfn);
+		}
+	}
+	KUNIT_EXPECT_EQ(f->test, wrong, 0);
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_expect_usable, "EXPORTED_FOR_KUNIT_TESTING");
+
+static void free_device(void *data)
+{
+	struct vmemmap_altmap_fixture *f = data;
+	unsigned long i;
+
+	for (i = 0; i < f->dev_nr; i++)
+		set_page_count(pfn_to_page(f->dev_pfn + i), 1);
+	free_contig_range(f->dev_pfn, f->dev_nr);
+}
+
+static int alloc_device(struct vmemmap_altmap_fixture *f)
+{
+	struct page *page;
+	unsigned long i, j;
+
+	f->dev_nr = roundup_pow_of_two(VMEMMAP_ALTMAP_DEVICE_UNITS * f->unit_nr);
+	page = alloc_contig_pages(f->dev_nr, GFP_KERNEL, 0, NULL);
+	if (!page)
+		return -ENOMEM;
+	f->dev_pfn = page_to_pfn(page);
+	for (i = 0; i < f->dev_nr; i++) {
+		u64 *p = device_page(f, i);
+
+		page_ref_add(page + i, HOLD);
+		for (j = 0; j < PAGE_SIZE / sizeof(*p); j++)
+			p[j] = CANARY + i;
+	}
+	return kunit_add_action_or_reset(f->test, free_device, f);
+}
+
+/**
+ * vmemmap_altmap_init - set up the fixture for a case
+ * @test: the case
+ *
+ * Return: 0; test->priv is the &struct vmemmap_altmap_fixture. -ENOMEM if the
+ * system has no room for the device.
+ */
+int vmemmap_altmap_init(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f;
+	int err;
+
+	f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+	if (!f)
+		return -ENOMEM;
+	f->test = test;
+	f->hole_pfn = hole_pfn;
+	f->unit_pages = unit_pages();
+	f->unit_size = f->unit_pages * sizeof(struct page);
+	f->unit_nr = f->unit_size >> PAGE_SHIFT;
+	f->leaf_size = leaf_size();
+	f->leaf_nr = f->leaf_size >> PAGE_SHIFT;
+	f->nr_good_allocs = UINT_MAX;
+	INIT_LIST_HEAD(&f->blocks);
+	INIT_LIST_HEAD(&f->populated);
+	err = alloc_device(f);
+	if (err)
+		return err;
+	test->priv = f;
+	kunit_activate_static_stub(test, vmemmap_alloc_block, alloc_block);
+	vmemmap_altmap_count(f, &f->before);
+	return 0;
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_init, "EXPORTED_FOR_KUNIT_TESTING");
+
+/**
+ * vmemmap_altmap_exit - expect a case to have left nothing behind
+ * @test: the case
+ */
+void vmemmap_altmap_exit(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct populated *p;
+
+	if (!f)
+		return;
+	list_for_each_entry(p, &f->populated, list)
+		free_units(f, p->unit, p->nr_units, p->altmap);
+	vmemmap_altmap_expect_unmapped(f, 0, VMEMMAP_ALTMAP_HOLE_UNITS);
+	vmemmap_altmap_expect_as_before(f);
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_exit, "EXPORTED_FOR_KUNIT_TESTING");
+
+/*
+ * Looks for absent sections whose memmap has page tables of its own, so that
+ * populating it has to make them, and whose neighbours are absent as well.
+ */
+static unsigned long find_hole(void)
+{
+	unsigned long nr = VMEMMAP_ALTMAP_HOLE_UNITS * unit_pages();
+	unsigned long step = roundup_pow_of_two(max(PUD_SIZE / sizeof(struct page), nr));
+	unsigned long pfn, last = 1UL << (MAX_PHYSMEM_BITS - PAGE_SHIFT);
+
+	for (pfn = step; pfn + step <= last; pfn += step) {
+		unsigned long addr = (unsigned long)pfn_to_page(pfn);
+		unsigned long end = (unsigned long)pfn_to_page(pfn + nr);
+		long tables, leaves;
+
+		if (!IS_ALIGNED(addr, leaf_size()) ||
+		    !section_range_absent(pfn - PAGES_PER_SECTION, nr + 2 * PAGES_PER_SECTION))
+			continue;
+		count_entries(addr, end, &tables, &leaves);
+		if (!tables && !leaves)
+			return pfn;
+	}
+	return 0;
+}
+
+/**
+ * vmemmap_altmap_suite_init - look for a hole in the vmemmap
+ * @suite: the suite
+ *
+ * Populates and frees the hole once: page tables of the levels that the
+ * architecture never frees are then there, and no case has to reckon with them.
+ *
+ * Return: 0, or -ENXIO if there is no hole.
+ */
+int vmemmap_altmap_suite_init(struct kunit_suite *suite)
+{
+	unsigned long start, end;
+	int err;
+
+	hole_pfn = find_hole();
+	if (!hole_pfn) {
+		kunit_err(suite, "no absent sections without page tables found\n");
+		return -ENXIO;
+	}
+	start = (unsigned long)pfn_to_page(hole_pfn);
+	end = start + unit_pages() * sizeof(struct page);
+	mem_hotplug_begin();
+	err = vmemmap_populate(start, end, 0, NULL);
+	vmemmap_free(start, end, NULL);
+	mem_hotplug_done();
+	return err;
+}
+EXPORT_SYMBOL_NS(vmemmap_altmap_suite_init, "EXPORTED_FOR_KUNIT_TESTING");
+
+MODULE_DESCRIPTION("Fixture for KUnit tests that populate and free the vmemmap");
+MODULE_LICENSE("GPL");

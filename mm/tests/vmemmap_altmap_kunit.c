@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests for populating and freeing the vmemmap, with and without a
+ * struct vmem_altmap, on real page tables.
+ *
+ * The contract:
+ *
+ *  - With an altmap, the memmap lies in the altmap's window and takes no System
+ *    RAM but for page tables. Without one, it lies in System RAM.
+ *  - Pages the driver reserved, data pages, and all other memory of the device
+ *    are never touched.
+ *  - An altmap that has exactly the pages is enough. One page less is -ENOMEM,
+ *    and System RAM does not step in.
+ *  - What was populated is memory of its own: every struct page can be written
+ *    and is found where the page tables and the accounting say.
+ *  - After vmemmap_free() every page is back with its owner, every counter is
+ *    what it was, no entry is left, and the same range can be populated again.
+ *
+ * Every case that has "backing" for a parameter runs with an altmap and, as its
+ * twin, without one. What is being described are sections that do not exist, and
+ * the device is RAM of the test: see include/kunit/vmemmap_altmap.h.
+ *
+ * Not covered here: failures half way through a range, which callers have to
+ * clean up after so far, ranges smaller than a unit, and how sections and devices
+ * are added. For the allocator alone, see vmem_altmap_kunit.c.
+ */
+#include <kunit/test.h>
+#include <kunit/vmemmap_altmap.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mm.h>
+
+MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
+
+static bool in_device(const struct vmemmap_altmap_fixture *f, unsigned long pfn)
+{
+	return pfn >= f->dev_pfn && pfn < f->dev_pfn + f->dev_nr;
+}
+
+/* Is every page of a leaf in the altmap, or outside the device without one? */
+static void expect_owner(struct kunit *test, struct vmemmap_altmap_leaf leaf,
+			 const struct vmem_altmap *altmap)
+{
+	unsigned long past = leaf.pfn + (leaf.size >> PAGE_SHIFT);
+	unsigned long pfn, strangers = 0;
+
+	for (pfn = leaf.pfn; pfn < past; pfn++) {
+		bool in_window = altmap && pfn >= altmap->base_pfn + altmap->reserve &&
+				 pfn < altmap->base_pfn + altmap->reserve + altmap->free;
+
+		if (altmap ? !in_window : in_device(test->priv, pfn))
+			strangers++;
+	}
+	KUNIT_EXPECT_EQ_MSG(test, strangers, 0, "leaf of %lu bytes at pfn %#lx",
+			    leaf.size, leaf.pfn);
+}
+
+/* The first pfn of the leaf that the memmap of @unit starts with. */
+static unsigned long leaf_pfn(const struct vmemmap_altmap_fixture *f, unsigned int unit)
+{
+	return vmemmap_altmap_leaf(vmemmap_altmap_addr(f, unit)).pfn;
+}
+
+/*
+ * Expects @nr_units from @unit to be mapped by whole leaves, all of which belong
+ * to @altmap or, if that is NULL, to System RAM.
+ */
+static void expect_whole_leaves(struct kunit *test, unsigned int unit,
+				unsigned int nr_units, const struct vmem_altmap *altmap)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	unsigned long addr = vmemmap_altmap_addr(f, unit);
+	unsigned long end = vmemmap_altmap_addr(f, unit + nr_units);
+
+	for (; addr < end; addr += f->leaf_size) {
+		struct vmemmap_altmap_leaf leaf = vmemmap_altmap_leaf(addr);
+
+		KUNIT_ASSERT_EQ_MSG(test, leaf.size, f->leaf_size, "at %#lx", addr);
+		KUNIT_EXPECT_EQ(test, leaf.pfn % f->leaf_nr, 0);
+		expect_owner(test, leaf, altmap);
+	}
+}
+
+/*
+ * Expects System RAM to have paid for the page tables, and for @nr_memmap pages
+ * of memmap, and for nothing else.
+ */
+static void expect_ram_used(struct kunit *test, long nr_memmap)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmemmap_altmap_counters now;
+	long tables;
+
+	vmemmap_altmap_count(f, &now);
+	tables = now.tables - f->before.tables;
+	KUNIT_EXPECT_EQ_MSG(test, now.ram - f->before.ram, tables + nr_memmap,
+			    "%ld page tables, %ld memmap pages", tables, nr_memmap);
+}
+
+/* Test that a huge block is taken from its owner and mapped as one leaf. */
+static void huge_block_is_mapped_as_a_leaf(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, f->leaf_nr, 2 * f->unit_nr);
+
+	vmemmap_altmap_populate_ok(f, 0, 1, altmap);
+	expect_whole_leaves(test, 0, 1, altmap);
+	if (altmap) {
+		KUNIT_EXPECT_EQ(test, leaf_pfn(f, 0), f->dev_pfn + f->leaf_nr);
+		KUNIT_EXPECT_EQ(test, altmap->alloc, f->unit_nr);
+		KUNIT_EXPECT_EQ(test, altmap->align, 0);
+	}
+	vmemmap_altmap_expect_unmapped(f, 1, VMEMMAP_ALTMAP_HOLE_UNITS - 1);
+	vmemmap_altmap_free(f, 0, 1, altmap);
+}
+
+/* Test that the memmap costs System RAM exactly where there is no altmap. */
+static void ram_is_used_only_without_an_altmap(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 0, 2 * f->unit_nr);
+
+	expect_ram_used(test, 0);
+	vmemmap_altmap_populate_ok(f, 0, 1, altmap);
+	expect_ram_used(test, altmap ? 0 : f->unit_nr);
+	vmemmap_altmap_populate_ok(f, 1, 1, altmap);
+	expect_ram_used(test, altmap ? 0 : 2 * f->unit_nr);
+	vmemmap_altmap_free(f, 1, 1, altmap);
+	vmemmap_altmap_free(f, 0, 1, altmap);
+}
+
+/*
+ * Test that the pages skipped so that a block is aligned are counted, and that
+ * the block starts right behind them.
+ */
+static void skipped_pages_are_counted(struct kunit *test)
+{
+	static const unsigned long reserves[] = { 1, 2, 7 };
+	struct vmemmap_altmap_fixture *f = test->priv;
+	int i;
+
+	if (f->leaf_nr <= 8)
+		kunit_skip(test, "needs leaves of more than 8 pages");
+
+	for (i = 0; i < ARRAY_SIZE(reserves); i++) {
+		unsigned long reserve = reserves[i];
+		struct vmem_altmap *altmap =
+			vmemmap_altmap_backing(f, reserve, f->leaf_nr + f->unit_nr);
+
+		vmemmap_altmap_populate_ok(f, 0, 1, altmap);
+		expect_whole_leaves(test, 0, 1, altmap);
+		if (altmap) {
+			KUNIT_EXPECT_EQ(test, leaf_pfn(f, 0), f->dev_pfn + f->leaf_nr);
+			KUNIT_EXPECT_EQ(test, altmap->alloc, f->unit_nr);
+			KUNIT_EXPECT_EQ(test, altmap->align, f->leaf_nr - reserve);
+		}
+		vmemmap_altmap_expect_usable(f, 0, 1);
+		vmemmap_altmap_expect_device_intact(f, altmap);
+		vmemmap_altmap_free(f, 0, 1, altmap);
+	}
+}
+
+/*
+ * Test that neither the driver's pages, nor a data page, nor, without an altmap,
+ * any page of the device is written to when the whole memmap is.
+ */
+static void reserved_and_data_pages_stay_untouched(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 3, f->leaf_nr + 2 * f->unit_nr);
+
+	vmemmap_altmap_populate_ok(f, 0, 2, altmap);
+	vmemmap_altmap_expect_usable(f, 0, 2);
+	vmemmap_altmap_expect_device_intact(f, altmap);
+	vmemmap_altmap_free(f, 0, 2, altmap);
+	vmemmap_altmap_expect_device_intact(f, altmap);
+}
+
+/*
+ * Test that backing of exactly the size of two units' memmap is enough for both.
+ * Without an altmap, that is as many blocks of System RAM as there are leaves,
+ * and page tables.
+ */
+static void exact_fit_is_enough(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, f->leaf_nr, 2 * f->unit_nr);
+	struct vmemmap_altmap_counters now;
+
+	if (!altmap) {
+		/* How many page tables does it take? */
+		vmemmap_altmap_populate_ok(f, 0, 2, NULL);
+		vmemmap_altmap_count(f, &now);
+		vmemmap_altmap_free(f, 0, 2, NULL);
+		vmemmap_altmap_fail_alloc(f, 2 * f->unit_size / f->leaf_size +
+					  now.tables - f->before.tables);
+	}
+	vmemmap_altmap_populate_ok(f, 0, 2, altmap);
+	expect_whole_leaves(test, 0, 2, altmap);
+	if (altmap) {
+		KUNIT_EXPECT_EQ(test, altmap->alloc, altmap->free);
+		KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate(f, 2, 1, altmap), -ENOMEM);
+		vmemmap_altmap_free(f, 2, 1, altmap);
+	}
+	vmemmap_altmap_free(f, 0, 2, altmap);
+}
+
+/*
+ * Test that with one page less than the memmap needs there is none: -ENOMEM, and
+ * once the caller has cleaned up, altmap and system are what they were. Without
+ * an altmap, it is System RAM that is exhausted.
+ */
+static void one_page_short_is_enomem(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, f->leaf_nr, f->unit_nr - 1);
+
+	if (!altmap)
+		vmemmap_altmap_fail_alloc(f, 0);
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate(f, 0, 1, altmap), -ENOMEM);
+	vmemmap_altmap_free(f, 0, 1, altmap);
+	if (altmap) {
+		KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+		KUNIT_EXPECT_EQ(test, altmap->align, 0);
+	}
+	vmemmap_altmap_expect_device_intact(f, altmap);
+	vmemmap_altmap_expect_as_before(f);
+}
+
+/*
+ * Test that a unit that does not fit any more leaves those alone that did: their
+ * mappings, their contents, and their share of the altmap.
+ */
+static void exhaustion_leaves_the_neighbour_alone(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, f->leaf_nr, 2 * f->unit_nr - 1);
+	struct vmem_altmap after_first = {};
+
+	vmemmap_altmap_populate_ok(f, 0, 1, altmap);
+	vmemmap_altmap_expect_usable(f, 0, 1);
+	if (altmap)
+		memcpy(&after_first, altmap, sizeof(after_first));
+	else
+		vmemmap_altmap_fail_alloc(f, 0);
+
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate(f, 1, 1, altmap), -ENOMEM);
+	vmemmap_altmap_free(f, 1, 1, altmap);
+
+	if (altmap && f->unit_size == f->leaf_size)
+		KUNIT_EXPECT_MEMEQ(test, altmap, &after_first, sizeof(after_first));
+	expect_whole_leaves(test, 0, 1, altmap);
+	vmemmap_altmap_expect_usable(f, 0, 1);
+	vmemmap_altmap_expect_unmapped(f, 1, 1);
+	vmemmap_altmap_free(f, 0, 1, altmap);
+	vmemmap_altmap_expect_device_intact(f, altmap);
+}
+
+/* Test that every struct page is memory of its own, whichever backs it. */
+static void every_struct_page_is_writable(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, f->leaf_nr, 4 * f->unit_nr);
+
+	vmemmap_altmap_populate_ok(f, 0, 4, altmap);
+	vmemmap_altmap_expect_usable(f, 0, 4);
+	vmemmap_altmap_free(f, 0, 4, altmap);
+}
+
+/*
+ * Test that the memmap fills the altmap from its first usable page on: the n-th
+ * leaf is the n-th block behind the reserve.
+ */
+static void memmap_lands_where_the_accounting_says(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_new(f, f->leaf_nr, 4 * f->unit_nr);
+	unsigned long n, nr_leaves = 4 * f->unit_size / f->leaf_size;
+
+	vmemmap_altmap_populate_ok(f, 0, 4, altmap);
+	for (n = 0; n < nr_leaves; n++) {
+		unsigned long addr = vmemmap_altmap_addr(f, 0) + n * f->leaf_size;
+
+		KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).pfn,
+				f->dev_pfn + (n + 1) * f->leaf_nr);
+	}
+	KUNIT_EXPECT_EQ(test, altmap->alloc, nr_leaves * f->leaf_nr);
+	vmemmap_altmap_free(f, 0, 4, altmap);
+}
+
+/*
+ * Test that populating and freeing leaves all counters as they were, and the
+ * altmap as good as new, unit by unit and in one go.
+ */
+static void free_restores_every_counter(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 1, f->leaf_nr + 3 * f->unit_nr);
+	int unit;
+
+	for (unit = 0; unit < 3; unit++)
+		vmemmap_altmap_populate_ok(f, unit, 1, altmap);
+	if (altmap)
+		KUNIT_EXPECT_EQ(test, altmap->alloc, 3 * f->unit_nr);
+	for (unit = 0; unit < 3; unit++) {
+		vmemmap_altmap_free(f, unit, 1, altmap);
+		if (altmap)
+			KUNIT_EXPECT_EQ(test, altmap->alloc, (2 - unit) * f->unit_nr);
+	}
+	if (altmap)
+		KUNIT_EXPECT_EQ(test, altmap->align, 0);
+	vmemmap_altmap_expect_as_before(f);
+
+	vmemmap_altmap_populate_ok(f, 0, 3, altmap);
+	vmemmap_altmap_free(f, 0, 3, altmap);
+	if (altmap) {
+		KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+		KUNIT_EXPECT_EQ(test, altmap->align, 0);
+	}
+	vmemmap_altmap_expect_as_before(f);
+}
+
+/* Test that freeing removes exactly the entries of the range that is freed. */
+static void free_leaves_no_entry_behind(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 0, 3 * f->unit_nr);
+	int unit;
+
+	for (unit = 0; unit < 3; unit++)
+		vmemmap_altmap_populate_ok(f, unit, 1, altmap);
+	vmemmap_altmap_free(f, 1, 1, altmap);
+	expect_whole_leaves(test, 0, 1, altmap);
+	vmemmap_altmap_expect_unmapped(f, 1, 1);
+	expect_whole_leaves(test, 2, 1, altmap);
+	vmemmap_altmap_expect_usable(f, 0, 1);
+	vmemmap_altmap_expect_usable(f, 2, 1);
+	vmemmap_altmap_free(f, 0, 1, altmap);
+	vmemmap_altmap_free(f, 2, 1, altmap);
+	vmemmap_altmap_expect_unmapped(f, 0, 3);
+}
+
+/*
+ * Test that a range can be populated again, from either backing, and that what
+ * is written then does not reach the pages that backed it before: no stale entry
+ * is left in page tables or TLB.
+ */
+static void range_can_be_populated_again(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *first = vmemmap_altmap_backing(f, 0, f->unit_nr);
+	struct vmem_altmap *other = vmemmap_altmap_new(f, 4 * f->unit_nr, f->unit_nr);
+	int round;
+
+	for (round = 0; round < 3; round++) {
+		vmemmap_altmap_populate_ok(f, 0, 1, first);
+		vmemmap_altmap_expect_usable(f, 0, 1);
+		vmemmap_altmap_free(f, 0, 1, first);
+		vmemmap_altmap_populate_ok(f, 0, 1, other);
+		vmemmap_altmap_expect_usable(f, 0, 1);
+		expect_whole_leaves(test, 0, 1, other);
+		vmemmap_altmap_free(f, 0, 1, other);
+	}
+}
+
+/* Test that a page in use is not handed out again when a neighbour goes first. */
+static void block_in_use_is_not_handed_out_again(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 0, 3 * f->unit_nr);
+
+	vmemmap_altmap_populate_ok(f, 0, 1, altmap);
+	vmemmap_altmap_populate_ok(f, 1, 1, altmap);
+	vmemmap_altmap_free(f, 0, 1, altmap);
+	vmemmap_altmap_populate_ok(f, 2, 1, altmap);
+	/* Both at once: memory they shared would hold the pattern of one. */
+	vmemmap_altmap_expect_usable(f, 1, 2);
+	vmemmap_altmap_free(f, 1, 1, altmap);
+	vmemmap_altmap_free(f, 2, 1, altmap);
+}
+
+/* Test that neighbours with different owners go back to their own. */
+static void neighbours_return_to_their_owners(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_new(f, 1, f->leaf_nr + f->unit_nr);
+	bool first = vmemmap_altmap_is_backing(test);
+	struct vmem_altmap *owner[] = { first ? altmap : NULL, first ? NULL : altmap };
+	int unit;
+
+	for (unit = 0; unit < 2; unit++)
+		vmemmap_altmap_populate_ok(f, unit, 1, owner[unit]);
+	for (unit = 0; unit < 2; unit++)
+		expect_whole_leaves(test, unit, 1, owner[unit]);
+	vmemmap_altmap_expect_usable(f, 0, 2);
+	for (unit = 0; unit < 2; unit++)
+		vmemmap_altmap_free(f, unit, 1, owner[unit]);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	vmemmap_altmap_expect_device_intact(f, altmap);
+}
+
+#define CYCLES	200
+
+/*
+ * Test that cycles of populating and freeing leave the system's own counters
+ * alone. Others change them, too, but not by one for each cycle.
+ */
+static void repeated_cycles_leak_nothing(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 1, f->leaf_nr + f->unit_nr);
+	struct vmemmap_altmap_counters before, now;
+	int cycle;
+
+	vmemmap_altmap_count(f, &before);
+	for (cycle = 0; cycle < CYCLES; cycle++) {
+		vmemmap_altmap_populate_ok(f, 0, 1, altmap);
+		vmemmap_altmap_free(f, 0, 1, altmap);
+	}
+	vmemmap_altmap_count(f, &now);
+	KUNIT_EXPECT_LT(test, abs(now.free_pages - before.free_pages), CYCLES / 2);
+	KUNIT_EXPECT_LT(test, abs(now.nr_pagetable - before.nr_pagetable), CYCLES / 2);
+}
+
+static int add_section(struct vmemmap_altmap_fixture *f, struct vmem_altmap *altmap)
+{
+	int err;
+
+	mem_hotplug_begin();
+	err = sparse_add_section(0, f->hole_pfn, PAGES_PER_SECTION, altmap, NULL);
+	mem_hotplug_done();
+	return err;
+}
+
+static void remove_section(struct vmemmap_altmap_fixture *f, struct vmem_altmap *altmap)
+{
+	mem_hotplug_begin();
+	sparse_remove_section(f->hole_pfn, PAGES_PER_SECTION, altmap, NULL);
+	mem_hotplug_done();
+}
+
+/*
+ * Test that a section counts as memmap while it is there, whichever backs it,
+ * and that removing it restores all counters.
+ */
+static void section_is_counted_as_memmap(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, f->leaf_nr, f->unit_nr);
+	long nr = DIV_ROUND_UP(PAGES_PER_SECTION * sizeof(struct page), PAGE_SIZE);
+	struct vmemmap_altmap_counters now;
+
+	KUNIT_ASSERT_EQ(test, add_section(f, altmap), 0);
+	vmemmap_altmap_count(f, &now);
+	KUNIT_EXPECT_EQ(test, now.nr_memmap - f->before.nr_memmap, nr);
+	KUNIT_EXPECT_TRUE(test, pfn_valid(f->hole_pfn));
+	remove_section(f, altmap);
+	KUNIT_EXPECT_FALSE(test, pfn_valid(f->hole_pfn));
+	if (altmap)
+		KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	vmemmap_altmap_expect_as_before(f);
+}
+
+static struct kunit_case vmemmap_altmap_cases[] = {
+	KUNIT_CASE_PARAM(huge_block_is_mapped_as_a_leaf, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(ram_is_used_only_without_an_altmap, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(skipped_pages_are_counted, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(reserved_and_data_pages_stay_untouched, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(exact_fit_is_enough, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(one_page_short_is_enomem, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(exhaustion_leaves_the_neighbour_alone, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(every_struct_page_is_writable, vmemmap_altmap_backings),
+	KUNIT_CASE(memmap_lands_where_the_accounting_says),
+	KUNIT_CASE_PARAM(free_restores_every_counter, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(free_leaves_no_entry_behind, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(range_can_be_populated_again, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(block_in_use_is_not_handed_out_again, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(neighbours_return_to_their_owners, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(repeated_cycles_leak_nothing, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(section_is_counted_as_memmap, vmemmap_altmap_backings),
+	{}
+};
+
+static struct kunit_suite vmemmap_altmap_suite = {
+	.name = "vmemmap_altmap",
+	.suite_init = vmemmap_altmap_suite_init,
+	.init = vmemmap_altmap_init,
+	.exit = vmemmap_altmap_exit,
+	.test_cases = vmemmap_altmap_cases,
+};
+
+kunit_test_suite(vmemmap_altmap_suite);
+
+MODULE_DESCRIPTION("KUnit tests for populating and freeing the vmemmap");
+MODULE_LICENSE("GPL");

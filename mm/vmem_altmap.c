@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vmem_altmap: storage for the memmap of hot-added memory, taken from that
+ * very memory instead of from System RAM.
+ */
+#include <kunit/visibility.h>
+#include <linux/bitops.h>
+#include <linux/bug.h>
+#include <linux/errno.h>
+#include <linux/export.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/pfn.h>
+#include <linux/printk.h>
+
+#include "vmem_altmap.h"
+
+/*
+ * Nobody validates the fields before the first allocation. An altmap whose
+ * window is not inside [base_pfn, end_pfn] has nothing to give. Only
+ * subtractions, as the sums may wrap.
+ */
+static bool vmem_altmap_window_ok(const struct vmem_altmap *altmap)
+{
+	unsigned long last = altmap->end_pfn - altmap->base_pfn;
+
+	return altmap->end_pfn >= altmap->base_pfn && altmap->free &&
+	       altmap->reserve <= last &&
+	       altmap->free - 1 <= last - altmap->reserve;
+}
+
+/**
+ * vmem_altmap_next_pfn - the first pfn that was not considered yet
+ * @altmap: the altmap
+ *
+ * Return: the pfn behind all pages that were handed out or skipped.
+ */
+VISIBLE_IF_KUNIT
+unsigned long vmem_altmap_next_pfn(const struct vmem_altmap *altmap)
+{
+	return altmap->base_pfn + altmap->reserve + altmap->alloc
+		+ altmap->align;
+}
+EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_next_pfn);
+
+/**
+ * vmem_altmap_nr_free - what an altmap has left
+ * @altmap: the altmap
+ *
+ * Return: the number of pages from vmem_altmap_next_pfn() to the window's end,
+ * 0 if the fields contradict each other.
+ */
+VISIBLE_IF_KUNIT
+unsigned long vmem_altmap_nr_free(const struct vmem_altmap *altmap)
+{
+	if (!vmem_altmap_window_ok(altmap) || altmap->alloc > altmap->free ||
+	    altmap->align > altmap->free - altmap->alloc)
+		return 0;
+
+	return altmap->free - altmap->alloc - altmap->align;
+}
+EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_nr_free);
+
+/**
+ * vmem_altmap_alloc - take a block of pages from an altmap
+ * @altmap: the altmap
+ * @nr_pfns: size of the block, in pages
+ * @pfn: where to put the first pfn of the block
+ *
+ * The block is aligned to the largest power of two that divides @nr_pfns. The
+ * pages skipped for that are added to @altmap->align. On failure, neither
+ * @altmap nor @pfn changes.
+ *
+ * Return: 0, -EINVAL if @nr_pfns is 0, or -ENOMEM if the altmap has no such
+ * block left.
+ */
+VISIBLE_IF_KUNIT
+int vmem_altmap_alloc(struct vmem_altmap *altmap, unsigned long nr_pfns,
+		      unsigned long *pfn)
+{
+	unsigned long next, nr_align, nr_free;
+
+	if (!nr_pfns)
+		return -EINVAL;
+
+	next = vmem_altmap_next_pfn(altmap);
+	nr_align = 1UL << find_first_bit(&nr_pfns, BITS_PER_LONG);
+	nr_align = ALIGN(next, nr_align) - next;
+	nr_free = vmem_altmap_nr_free(altmap);
+	if (nr_pfns > nr_free || nr_align > nr_free - nr_pfns)
+		return -ENOMEM;
+
+	altmap->alloc += nr_pfns;
+	altmap->align += nr_align;
+	*pfn = next + nr_align;
+
+	pr_debug("%s: pfn: %#lx alloc: %ld align: %ld nr: %#lx\n",
+		 __func__, *pfn, altmap->alloc, altmap->align, nr_pfns);
+	return 0;
+}
+EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_alloc);
+
+/**
+ * vmem_altmap_free - give pages back to an altmap
+ * @altmap: the altmap
+ * @nr_pfns: number of pages
+ *
+ * The pages are handed out again only after all others came back, too: blocks
+ * are freed in any order, and the altmap does not know which page is whose.
+ * When nothing is in use any more, @altmap is as good as new.
+ *
+ * Freeing more than is in use is a bug of the caller. It is reported and
+ * changes nothing, for the pages that really are in use stay accounted for.
+ */
+void vmem_altmap_free(struct vmem_altmap *altmap, unsigned long nr_pfns)
+{
+	if (WARN(nr_pfns > altmap->alloc, "%lu pages freed, %lu in use\n",
+		 nr_pfns, altmap->alloc))
+		return;
+
+	altmap->alloc -= nr_pfns;
+	altmap->align = altmap->alloc ? altmap->align + nr_pfns : 0;
+}
+EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_free);
+
+/**
+ * altmap_alloc_block_buf - take a block of memory from an altmap
+ * @size: size of the block, in bytes
+ * @altmap: the altmap
+ *
+ * Return: the block's address in the direct map, or %NULL if @size is 0 or not
+ * a multiple of PAGE_SIZE, or the altmap has no such block left.
+ */
+void *altmap_alloc_block_buf(unsigned long size, struct vmem_altmap *altmap)
+{
+	unsigned long pfn;
+
+	if (size & ~PAGE_MASK) {
+		pr_warn_once("%s: allocations must be multiple of PAGE_SIZE (%ld)\n",
+			     __func__, size);
+		return NULL;
+	}
+
+	if (vmem_altmap_alloc(altmap, size >> PAGE_SHIFT, &pfn))
+		return NULL;
+
+	return __va(__pfn_to_phys(pfn));
+}
+EXPORT_SYMBOL_IF_KUNIT(altmap_alloc_block_buf);
