@@ -101,6 +101,24 @@ int vmem_altmap_alloc(struct vmem_altmap *altmap, unsigned long nr_pfns,
 EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_alloc);
 
 /**
+ * vmem_altmap_owns_pfn - does a page belong to an altmap's storage?
+ * @altmap: the altmap, or %NULL
+ * @pfn: the page
+ *
+ * Return: true if @pfn is one of the pages that @altmap sets aside for the
+ * memmap; false for the driver's reserved pages, for everything outside, and
+ * if there is no altmap.
+ */
+bool vmem_altmap_owns_pfn(const struct vmem_altmap *altmap, unsigned long pfn)
+{
+	/* Subtractions only: no sum of two fields that could wrap. */
+	return altmap && pfn >= altmap->base_pfn &&
+	       pfn - altmap->base_pfn >= altmap->reserve &&
+	       pfn - altmap->base_pfn - altmap->reserve < altmap->free;
+}
+EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_owns_pfn);
+
+/**
  * vmem_altmap_free - give pages back to an altmap
  * @altmap: the altmap
  * @nr_pfns: number of pages
