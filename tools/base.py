@@ -34,6 +34,7 @@ class Base:
     package: str        # "linux-source-7.3"
     revision: str       # "7.3.4-1~bpo13+1"
     suite: str          # "trixie-backports"
+    why: str = ""       # how this one came to be chosen
 
     @property
     def path(self):
@@ -93,7 +94,8 @@ def get_base(name=None):
             first = first or stop
             continue
         if found:
-            say(f"base {name}: {found.package} {found.revision}, {how} ({why})")
+            found = dataclasses.replace(found, why=f"{how}, {why}")
+            say(f"base {name}: {found.package} {found.revision} ({found.why})")
             return found
     raise first
 
@@ -190,7 +192,7 @@ def download(name):
             tree = temp / package
             if not (tree / "Makefile").exists():
                 raise Stop(f"{package} {revision} holds no kernel tree named {package}")
-            write(CACHE / "base" / f"{revision}.json", json.dumps(dataclasses.asdict(base), indent=1) + "\n")
+            write(CACHE / "base" / f"{revision}.json", json.dumps({key: value for key, value in vars(base).items() if value}, indent=1) + "\n")
             if base.path.exists():      # its .json was lost: not complete
                 shutil.rmtree(base.path)
             tree.rename(base.path)

@@ -117,9 +117,13 @@ class Step:
         print(text, end="", flush=True)
         Step.open = self
 
+    def due(self):
+        """Whether the next beat() will print."""
+        return self.seconds() >= 20 * (self.beats + 1)
+
     def beat(self, note=""):
         """Call often: shows every 20 s that the work goes on."""
-        if self.seconds() >= 20 * (self.beats + 1):
+        if self.due():
             self.beats += 1
             if Step.open is not self:
                 Step.newline()

@@ -3,8 +3,11 @@
 
     python3 tools/kvm_probe.py      print kvm or tcg
 
-/dev/kvm may open and the guest still never run; kunit.py would then hang until
-its timeout. Where the probe fails, wrappers that drop `-accel kvm` go first in PATH.
+/dev/kvm may open and a guest still not get anywhere (some nested KVMs interpret
+each instruction: a boot sector runs, a kernel never finishes unpacking); kunit.py
+would then hang until its timeout. So the probe counts to 10^8, which takes a
+fraction of a second under real KVM and under TCG. Where it fails, wrappers that
+drop `-accel kvm` go first in PATH.
 """
 
 import json
@@ -16,9 +19,10 @@ from pathlib import Path
 
 from common import CACHE, Stop, lock, run, run_main, write
 
-SECONDS = 10
-# mov al, 0x10; out 0xf4, al; hlt; jmp hlt: isa-debug-exit ends QEMU with 0x10 * 2 + 1.
-BOOT_SECTOR = bytes.fromhex("b010e6f4f4ebfd").ljust(510, b"\0") + b"\x55\xaa"
+SECONDS = 3
+# mov ecx, 100000000; 1: dec ecx; jnz 1b
+# mov al, 0x10; out 0xf4, al; 2: hlt; jmp 2b -- isa-debug-exit ends QEMU with 0x10 * 2 + 1
+BOOT_SECTOR = bytes.fromhex("66b900e1f505 6649 75fc b010 e6f4 f4 ebfd").ljust(510, b"\0") + b"\x55\xaa"
 EXIT_STATUS = 33
 
 WRAPPER = """#!/bin/sh

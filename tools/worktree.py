@@ -37,6 +37,7 @@ class Work:
     base: str           # "7.3": whose series it carries
     version: str        # "7.3.4"
     description: str    # where the tree came from
+    why: str            # and why this one
     patches: list
     id: str
 
@@ -72,7 +73,7 @@ def prepare(base=None, kdir=None, overlay=None):
         digest.update(f"{name}\0".encode())
         if file:
             digest.update(hashlib.sha256(file[0]).digest() + oct(file[1]).encode())
-    return Work(path, source.key, series, source.version, source.description,
+    return Work(path, source.key, series, source.version, source.description, source.why,
                 [patch.name for patch in patches], digest.hexdigest())
 
 
@@ -90,7 +91,7 @@ class BaseSource:
     """A base in the cache. Its files never change, so the tree is hard links to it."""
     def __init__(self, base):
         self.root, self.series, self.version = base.path, base.base, base.version
-        self.description = base.source
+        self.description, self.why = base.source, base.why
         self.key = re.sub(r"[^A-Za-z0-9.]+", "-", base.revision)     # make dislikes odd characters
         self.id = base.revision
 
@@ -127,7 +128,7 @@ class Kdir(BaseSource):
             raise Stop(f"no series for Linux {self.series} ({self.name}): there are patches for "
                        f"{', '.join(supported()) or 'none'}")
         self.check()
-        self.description = self.describe()
+        self.description, self.why = self.describe(), "KDIR"
         self.now = self.files()
         self.id = hashlib.sha256(repr(sorted(self.now.items())).encode()).hexdigest()
 

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-only
+
+TOOL := ./tools/python
+export ENV BASE KDIR FILTER MIRROR
+
+.PHONY: help run test check refresh tree clean
+
+help:
+	@echo 'make run      build and run the suites, print a matrix with verdicts'
+	@echo '              ENV=um,x86_64|all  FILTER=suite.case  BASE=7.3|6.12  or KDIR=<kernel tree>'
+	@echo 'make test     make check, all environments, and proof that the suites have teeth'
+	@echo 'make check    quick checks of patches, files and tools'
+	@echo 'make refresh  write patches/ anew from the files here and the git tree of the series'
+	@echo 'make tree     create that git tree (BASE=) and print its path'
+	@echo 'make clean    remove out/'
+
+run:
+	@$(TOOL) tools/run.py
+
+test:
+	@$(TOOL) tools/test.py
+
+check:
+	@$(TOOL) tools/check.py
+
+refresh:
+	@$(TOOL) tools/series.py refresh
+
+tree:
+	@$(TOOL) tools/series.py tree
+
+clean:
+	rm -rf out
