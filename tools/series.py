@@ -272,7 +272,11 @@ def refuse_stale(series, force):
         raise Stop(f"{series.name(series.patches)} changed since {series.tree} was last exported: `git am` what is new there, "
                    "then tools/series.py refresh --force, which overwrites the patches from that tree")
     git("reset", "-q", "--hard", "base", cwd=series.tree)
-    import_patches(series, series.tree)
+    try:
+        import_patches(series, series.tree)
+    except Stop:
+        git("reset", "-q", "--hard", head, cwd=series.tree)
+        raise
     remember(series, series.tree)
 
 

@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""series.py on a synthetic kernel of three files and a series of three patches."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import series
+from common import Stop
+
+MAKEFILE = "".join(f"obj-y += file{n}.o\n" for n in range(20))
+NEW = "mm/vmem_altmap.c"
+TEST = "mm/tests/vmem_altmap_kunit.c"
+
+
+class SeriesTest(unittest.TestCase):
+    """A root and an author's git tree whose series has been exported once."""
+
+    template = None
+
+    def setUp(self):
+        temp = tempfile.TemporaryDirectory()
+        self.addCleanup(temp.cleanup)
+        if not SeriesTest.template:         # made once, copied for each test
+            template = tempfile.TemporaryDirectory()
+            unittest.addModuleCleanup(template.cleanup)
+            self.make(Path(template.name))
+            SeriesTest.template = template.name
+        top = Path(temp.name, "t")
+        shutil.copytree(SeriesTest.template, top, symlinks=True)
+        self.place(top)
+
+    def place(self, top):
+        self.root, self.tree, self.pristine = top / "root", top / "tree", top / "pristine"
+        self.series = series.Series("7.3", self.root, self.tree)
+
+    def make(self, top):
+        self.place(top)
+        for path, text in {"mm/Makefile": MAKEFILE, "mm/sparse.c": "int a;\nint moved;\nint b;\n", "MAINTAINERS": "F: mm/\n"}.items():
+            series.write(self.pristine / path, text)
+        shutil.copytree(self.pristine, self.tree)
+        self.git("init", "-q", "-b", "series")
+        self.commit("base")
+        self.git("tag", "base")
+        self.put("mm/Makefile", MAKEFILE.replace("file3.o\n", "file3.o\nobj-y += vmem_altmap.o\n"))
+        self.put("mm/sparse.c", "int a;\nint b;\n")
+        self.put(NEW, "int moved;\n")
+        self.commit("mm: move the allocator\n\nIt gets a file of its own.")
+        self.put(NEW, "int moved;\nint added;\n")
+        self.commit("mm: add a counter\n\nIt counts.")
+        self.put(TEST, "int test;\n")
+        self.put("mm/tests/.kunitconfig", "CONFIG_KUNIT=y\n")
+        self.commit("mm: add tests\n\nThey test.")
+        series.git("init", "-q", self.root, cwd=top)
+        series.write(self.root / "patches/7.3/cover-letter.in", "mm: a series\n\nWhy it is good.\n")
+        self.refresh()
+
+    def git(self, *words):
+        return series.git(*words, cwd=self.tree)
+
+    def put(self, path, text):
+        series.write(self.tree / path, text)
+
+    def commit(self, message):
+        self.git("add", "-A", "-f")
+        self.git("commit", "-q", "-m", message)
+
+    def quiet(self, function, *words):
+        """What `function` returns; what it prints goes to self.said."""
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            try:
+                return function(*words)
+            finally:
+                self.said = said.getvalue()
+
+    def refresh(self, **more):
+        return self.quiet(lambda: series.refresh(self.series, **more))
+
+    def am(self):
+        return self.quiet(series.am, self.series, self.pristine)
+
+    def patch(self, number):
+        return self.series.list()[number - 1]
+
+    def edit(self, path, old, new):
+        text = path.read_text()
+        self.assertIn(old, text)
+        path.write_text(text.replace(old, new))
+
+    def snapshot(self, *tops):
+        return {path: path.read_bytes() for top in tops or (self.root / "patches", self.root / "mm")
+                for path in sorted(top.rglob("*")) if path.is_file()}
+
+    def assert_one_fault(self, faults, *words):
+        self.assertEqual(len(faults), 1, faults)
+        for word in words:
+            self.assertIn(word, faults[0])
+        self.assertNotIn("\n", faults[0])
+
+    def assert_stops(self, pattern, function, *words):
+        with self.assertRaisesRegex(Stop, pattern) as caught:
+            self.quiet(function, *words)
+        self.assertNotIn("\n", str(caught.exception))
+
+
+class Refresh(SeriesTest):
+    def test_first_import_writes_the_files_and_everything_agrees(self):
+        self.assertEqual((self.root / NEW).read_text(), "int moved;\nint added;\n")
+        self.assertEqual(sorted(self.series.files()), ["mm/tests/.kunitconfig", TEST, NEW])
+        self.assertEqual([path.name for path in self.series.list()],
+                         ["0001-mm-move-the-allocator.patch", "0002-mm-add-a-counter.patch", "0003-mm-add-tests.patch"])
+        self.assertEqual(series.check(self.series), [])
+        self.assertEqual(self.am(), [])
+
+    def test_again_changes_nothing(self):
+        before = self.snapshot()
+        self.refresh()
+        self.assertEqual(self.snapshot(), before)
+
+    def test_configuration_of_user_and_tree_changes_nothing(self):
+        before = self.snapshot()
+        with tempfile.TemporaryDirectory() as home, mock.patch.dict(os.environ, {"HOME": home, "GIT_DIFF_OPTS": "-u9"}):
+            Path(home, ".gitconfig").write_text("[diff]\n\tsuppressBlankEmpty = true\n\tnoprefix = true\n[format]\n\tsignOff = true\n\tto = x\n")
+            for key, value in (("diff.context", "8"), ("diff.mnemonicPrefix", "true"), ("format.subjectPrefix", "RFC"),
+                               ("format.signature", "x"), ("core.abbrev", "5"), ("diff.algorithm", "patience"), ("format.pretty", "oneline")):
+                self.git("config", key, value)
+            self.refresh()
+        self.assertEqual(self.snapshot(), before)
+
+    def test_edit_is_folded_into_the_last_commit_that_touches_the_file(self):
+        before = [path.read_bytes() for path in self.series.list()]
+        dates = self.git("log", "--format=%an %ad %s")
+        (self.root / NEW).write_text("int moved;\nint edited;\n")
+        self.assert_one_fault(series.check(self.series), NEW, "run `make refresh`")
+        self.refresh()
+        self.assertIn(f"folding {NEW} into: mm: add a counter", self.said)
+        after = [path.read_bytes() for path in self.series.list()]
+        self.assertEqual([a == b for a, b in zip(before, after)], [True, False, True])
+        self.assertIn(b"+int edited;", after[1])
+        self.assertEqual(self.git("log", "--format=%an %ad %s"), dates)
+        self.assertEqual((self.tree / NEW).read_text(), "int moved;\nint edited;\n")
+        self.assertEqual(self.git("status", "--porcelain"), "")
+        self.assertEqual(series.check(self.series) + self.am(), [])
+        before = self.snapshot()
+        self.refresh()
+        self.assertEqual(self.snapshot(), before)
+
+    def test_commit_in_the_tree_reaches_the_root(self):
+        self.put(TEST, "int better;\n")
+        self.commit("mm: improve tests\n\nBetter.")
+        self.refresh()
+        self.assertEqual((self.root / TEST).read_text(), "int better;\n")
+        self.assertEqual(len(self.series.list()), 4)
+        self.assertEqual(series.check(self.series), [])
+
+    def test_file_removed_in_the_tree_is_removed_here(self):
+        self.git("rm", "-q", TEST)
+        self.commit("mm: drop tests\n\nGone.")
+        self.refresh()
+        self.assertFalse((self.root / TEST).exists())
+        self.assertEqual(series.check(self.series), [])
+
+    def test_change_on_both_sides_is_refused(self):
+        (self.root / TEST).write_text("int mine;\n")
+        self.put(TEST, "int theirs;\n")
+        self.commit("mm: improve tests\n\nBetter.")
+        before = self.snapshot()
+        self.assert_stops(f"{TEST}: changed both here and in", self.refresh)
+        self.assertEqual(self.snapshot(), before)
+
+    def test_dirty_tree_is_refused(self):
+        self.put(NEW, "int dirty;\n")
+        before = self.snapshot(self.root, self.tree / "mm")
+        self.assert_stops("uncommitted changes", self.refresh)
+        self.assertEqual(self.snapshot(self.root, self.tree / "mm"), before)
+
+    def test_file_unknown_to_the_series_is_refused(self):
+        (self.root / "mm/stray.c").write_text("int stray;\n")
+        self.assert_stops("mm/stray.c: no commit of the series creates", self.refresh)
+        self.assert_one_fault(series.check(self.series), "mm/stray.c", "no patch")
+
+    def test_symlink_is_refused(self):
+        (self.root / "mm/link.c").symlink_to("vmem_altmap.c")
+        self.assert_stops("mm/link.c: a symbolic link", self.refresh)
+
+    def test_merge_is_refused(self):
+        self.git("checkout", "-q", "-b", "side", "base")
+        self.put("mm/side.c", "int side;\n")
+        self.commit("mm: side\n\nSide.")
+        self.git("checkout", "-q", "series")
+        self.git("merge", "-q", "--no-edit", "side")
+        self.assert_stops("not a linear series", self.refresh)
+
+    def test_tree_without_base_is_refused(self):
+        self.git("tag", "-d", "base")
+        self.assert_stops("not a git tree with a tag or ref `base`", self.refresh)
+        self.series.tree = self.root / "none"
+        self.assert_stops("no such git tree", self.refresh)
+
+    def test_failure_in_the_middle_leaves_everything_as_it_was(self):
+        (self.root / NEW).write_text("int edited;\n")
+        head = self.git("rev-parse", "HEAD")
+        real = series.git
+        for victim in ("format-patch", "diff", "reset"):
+            def failing(*words, victim=victim, **more):
+                if victim in words:
+                    raise Stop("no space")
+                return real(*words, **more)
+            before = self.snapshot()
+            with mock.patch.object(series, "git", failing):
+                self.assert_stops("no space", self.refresh)
+            self.assertEqual(self.snapshot(), before, victim)
+            self.assertEqual(self.git("rev-parse", "HEAD"), head)
+            self.assertEqual([path.name for path in (self.root / "patches").iterdir()], ["7.3"])
+        with mock.patch.object(Path, "rename", side_effect=OSError(28, "No space left on device")):
+            before = self.snapshot()
+            with self.assertRaises(OSError):
+                self.quiet(self.refresh)
+            self.assertEqual(self.snapshot(), before)
+        self.refresh()
+        self.assertEqual(series.check(self.series), [])
+        self.assertEqual((self.root / NEW).read_text(), "int edited;\n")
+
+    def test_killed_between_the_two_renames_heals(self):
+        before = self.snapshot()
+        self.series.patches.rename(self.root / "patches/.7.3.old")
+        self.refresh()
+        self.assertEqual(self.snapshot(), before)
+
+    def test_missing_cover_letter_leaves_everything_as_it_was(self):
+        (self.series.patches / "cover-letter.in").unlink()
+        before = self.snapshot()
+        self.assert_stops("cover-letter.in: missing", self.refresh)
+        self.assertEqual(self.snapshot(), before)
+
+    def test_patches_that_changed_since_the_export_are_not_overwritten(self):
+        self.edit(self.patch(2), "It counts.", "It counts well.")
+        before = self.snapshot()
+        self.assert_stops("changed since .* was last exported", self.refresh)
+        self.assertEqual(self.snapshot(), before)
+        self.refresh(force=True)
+        self.assertIn("It counts.", self.patch(2).read_text())
+
+    def test_older_patches_put_back_are_not_overwritten(self):
+        older = self.patch(2).read_bytes()
+        (self.root / NEW).write_text("int edited;\n")
+        self.refresh()
+        self.patch(2).write_bytes(older)
+        self.assert_stops("changed since .* was last exported", self.refresh)
+        self.assertEqual(self.patch(2).read_bytes(), older)
+
+    def test_second_rename_fails(self):
+        real = Path.rename
+        def rename(path, target):
+            if path.name == ".7.3.tmp":
+                raise OSError(28, "No space left on device")
+            return real(path, target)
+        before = self.snapshot()
+        with mock.patch.object(Path, "rename", rename), self.assertRaises(OSError):
+            self.refresh()
+        self.assertEqual(self.snapshot(), before)
+
+    def test_broken_patches_leave_our_own_tree_as_it_was(self):
+        self.series.own_tree = True
+        head = self.git("rev-parse", "HEAD")
+        self.edit(self.patch(1), " obj-y += file1.o", " obj-y += fileX.o")
+        self.assert_stops("0001-", self.refresh)
+        self.assertEqual(self.git("rev-parse", "HEAD"), head)
+        self.assertEqual(self.git("status", "--porcelain"), "")
+        self.assertFalse((self.tree / ".git/rebase-apply").exists())
+
+    def test_our_own_tree_follows_patches_that_changed(self):
+        self.series.own_tree = True
+        self.edit(self.patch(2), "It counts.", "It counts well.")
+        before = self.snapshot()
+        self.refresh()
+        self.assertEqual(self.snapshot(), before)
+        self.assertIn("It counts well.", self.git("log", "--format=%b"))
+
+
+class Tree(SeriesTest):
+    def test_tree_is_base_and_patches_and_exports_the_same(self):
+        before = self.snapshot()
+        self.series.own_tree, self.series.tree = True, self.root.parent / "cache/git/7.3"
+        with mock.patch("base.get_base", return_value=self.pristine):
+            self.assertEqual(self.quiet(series.make_tree, self.series), self.series.tree)
+        log = series.git("log", "--format=%s", "base..vmem-altmap", cwd=self.series.tree)
+        self.assertEqual(log.split("\n")[:3], ["mm: add tests", "mm: add a counter", "mm: move the allocator"])
+        self.refresh()
+        self.assertEqual(self.snapshot(), before)
+        with mock.patch("base.get_base", side_effect=AssertionError("made twice")):
+            self.quiet(series.make_tree, self.series)
+
+    def test_patch_that_does_not_apply_leaves_no_tree(self):
+        (self.pristine / "mm/sparse.c").write_text("int other;\n")
+        self.series.own_tree, self.series.tree = True, self.root.parent / "cache/git/7.3"
+        with mock.patch("base.get_base", return_value=self.pristine):
+            self.assert_stops("0001-mm-move", series.make_tree, self.series)
+        self.assertFalse(self.series.tree.exists())
+
+
+class Check(SeriesTest):
+    def test_missing_file(self):
+        (self.root / TEST).unlink()
+        self.assert_one_fault(series.check(self.series), TEST, "missing here", "make refresh")
+
+    def test_mode(self):
+        (self.root / NEW).chmod(0o755)
+        self.assert_one_fault(series.check(self.series), NEW, "differs")
+
+    def test_missing_patch_number(self):
+        self.patch(2).unlink()
+        faults = "\n".join(series.check(self.series))
+        self.assertIn("0003-mm-add-tests.patch: should be number 0002", faults)
+        self.assertIn("should start with [PATCH 1/2]", faults)
+
+    def test_no_patches(self):
+        for path in self.series.list():
+            path.unlink()
+        self.assert_one_fault(series.check(self.series), "patches/7.3", "no patches")
+
+    def test_forbidden_tag(self):
+        for tag in ("Signed-off-by", "Reviewed-by", "Tested-by", "Acked-by"):
+            with self.subTest(tag):
+                before = self.patch(2).read_text()
+                self.edit(self.patch(2), "It counts.\n", f"It counts.\n\n{tag}: A <a@b>\n")
+                self.assert_one_fault(series.check(self.series), "0002-", tag)
+                self.patch(2).write_text(before)
+
+    def test_long_line(self):
+        line = "word " * 14 + "sixth"       # 75 columns
+        self.edit(self.patch(2), "It counts.\n", f"{line}\nhttps://{'x' * 80}\n")
+        self.assertEqual(series.check(self.series), [])
+        self.edit(self.patch(2), line, line + "s")
+        self.assert_one_fault(series.check(self.series), "0002-", "76 columns")
+
+    def test_no_changelog(self):
+        self.edit(self.patch(2), "It counts.\n", "\n")
+        self.assert_one_fault(series.check(self.series), "0002-", "no changelog")
+
+    def test_patch_that_does_not_fit(self):
+        self.edit(self.patch(2), " int moved;", " int removed;")
+        faults = series.check(self.series)
+        self.assertIn("0002-mm-add-a-counter.patch: does not fit", faults[0])
+
+    def test_cover_letter_out_of_step(self):
+        cover = self.series.patches / "0000-cover-letter.txt"
+        text = cover.read_text()
+        self.assertIn("Subject: [PATCH 0/3] mm: a series\n", text)
+        self.assertIn("  mm: add a counter\n", text)
+        self.assertIn(" mm/Makefile: +1 -0\n mm/sparse.c: +0 -1\n 2 files, +1 -1\n", text)
+        self.edit(cover, "  mm: add a counter\n", "")
+        self.assert_one_fault(series.check(self.series), "0000-cover-letter.txt", "make refresh")
+        cover.write_text(text)
+        self.edit(self.series.patches / "cover-letter.in", "Why it", "That it")
+        self.assert_one_fault(series.check(self.series), "0000-cover-letter.txt", "make refresh")
+
+
+class Am(SeriesTest):
+    def test_context_that_only_fuzz_would_take(self):
+        self.edit(self.patch(1), " obj-y += file1.o\n", " obj-y += fileX.o\n")
+        self.assert_stops("0001-mm-move-the-allocator.patch: patch failed: mm/Makefile", self.am)
+
+    def test_edited_patch_that_still_applies(self):
+        self.edit(self.patch(1), "It gets a file of its own.", "It gets  a file of its own.")
+        self.assertEqual(self.am(), [])     # a changelog is as good as any other
+        self.edit(self.patch(3), "@@ -0,0 +1 @@", "@@ -0,0 +1,1 @@")
+        self.assert_one_fault(self.am(), "0003-", "not what refresh writes")
+
+    def test_stale_diffstat_of_the_cover_letter(self):
+        self.edit(self.series.patches / "0000-cover-letter.txt", "2 files, +1 -1", "2 files, +1 -9")
+        self.assert_one_fault(self.am(), "0000-cover-letter.txt", "not what refresh writes")
+
+    def test_root_file_that_differs(self):
+        (self.root / NEW).write_text("int other;\n")
+        self.assert_one_fault(self.am(), NEW)
+
+    def test_base_that_moved_on_is_noted(self):
+        self.edit(self.pristine / "mm/Makefile", "file19.o", "file20.o")
+        self.assertEqual(self.am(), [])
+        self.assertIn("made on another mm/Makefile", self.said)
+
+    def test_file_that_the_base_has_already(self):
+        series.write(self.pristine / NEW, "int theirs;\n")
+        self.assert_stops("0001-.*already exists", self.am)
+
+    def test_rename_stays_a_rename(self):
+        self.git("mv", "mm/sparse.c", "mm/dense.c")
+        self.commit("mm: rename\n\nBetter name.")
+        self.refresh()
+        self.assertIn("rename to mm/dense.c", self.patch(4).read_text())
+        self.assertFalse((self.root / "mm/dense.c").exists())       # its origin is the base's
+        self.assertEqual(series.check(self.series) + self.am(), [])
+
+
+class Vanilla(SeriesTest):
+    def debian(self, *diffs):
+        self.pristine.with_name("pristine.json").write_text(json.dumps({"revision": "7.3-1", "suite": "sid"}))
+        paths = []
+        for number, text in enumerate(diffs):
+            paths.append(self.root.parent / f"debian{number}.patch")
+            paths[-1].write_text(text)
+        with mock.patch.object(series, "debian_patches", return_value=paths):
+            return self.quiet(series.vanilla, self.series, self.pristine)
+
+    def test_debian_elsewhere(self):
+        self.assertEqual(self.debian("--- a/fs/x.c\n+++ b/fs/x.c\n@@ -1 +1 @@\n-a\n+b\n"), [])
+        self.assertIn("0 of the 5 files", self.said)
+
+    def test_debian_in_another_place_of_our_file(self):
+        self.assertEqual(self.debian("--- a/mm/Makefile\n+++ b/mm/Makefile\n@@ -18,3 +18,3 @@\n obj-y += file17.o\n"
+                                     " obj-y += file18.o\n-obj-y += fileX.o\n+obj-y += file19.o\n"), [])
+        self.assertIn("taking back debian0.patch: mm/Makefile", self.said)
+
+    def test_debian_in_our_context(self):
+        diff = ("--- a/mm/Makefile\n+++ b/mm/Makefile\n@@ -2,4 +2,4 @@\n obj-y += file1.o\n"
+                "-obj-y += fileX.o\n+obj-y += file2.o\n obj-y += file3.o\n obj-y += file4.o\n")
+        self.assert_stops("0001-.*mm/Makefile", self.debian, diff)
+
+
+if __name__ == "__main__":
+    unittest.main()
