@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""check.py: each check on a small checkout that is fine, and then on one with one fault."""
+
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import check
+import series
+from common import Stop
+
+SPDX = "SPDX-License-Identifier: GPL-2.0-only"
+SUITE = f"""// {SPDX}
+/* KUNIT_CASE(in_a_comment) */
+static struct kunit_case one_cases[] = {{
+	KUNIT_CASE(first),
+	KUNIT_CASE_PARAM(second, params),
+	{{}}
+}};
+static struct kunit_suite one_suite = {{
+	.name = "one",
+	.test_cases = one_cases,
+}};
+static struct kunit_case two_cases[] = {{
+	KUNIT_CASE_SLOW(third),
+	{{}}
+}};
+static struct kunit_suite two_suite = {{
+	.name = "two",
+	.test_cases = two_cases,
+}};
+"""
+DOC = """# Behaviours
+
+| # | behaviour | rule | cases | environments |
+|--:|---|---|---|---|
+| 1 | a | R1 | `one.first`, `two.third` | um, x86_64 |
+| 2 | b | R1 R2 | `one.second` | `um` |
+| 3 | c | R3 | issue 7 | |
+"""
+ENVIRONMENTS = f'# {SPDX}\n[um]\nsuites = ["one"]\n[x86_64]\nsuites = ["one", "two"]\n'
+
+
+class CheckTest(unittest.TestCase):
+    FILES = {"tools/a.py": f"# {SPDX}\n", "tools/environments.toml": ENVIRONMENTS, "mm/tests/one_kunit.c": SUITE,
+             "docs/behaviours.md": DOC, "README.md": "[doc](docs/behaviours.md#x) [web](https://x.org/y)\n",
+             "mm/tests/.kunitconfig": "# why\nCONFIG_A=y\nCONFIG_B=\"x y\"\nCONFIG_N=-1\n# CONFIG_C is not set\n",
+             "run.sh": f"#!/bin/sh\n# {SPDX}\necho hello\n", "patches/7.3/0001-x.patch": "From 0\n \n"}
+
+    def setUp(self):
+        temp = tempfile.TemporaryDirectory()
+        self.addCleanup(temp.cleanup)
+        self.root = Path(temp.name)
+        series.git("init", "-q", cwd=self.root)
+        for path, text in self.FILES.items():
+            series.write(self.root / path, text)
+
+    def faults(self, function, changes=None, **more):
+        for path, text in (changes or {}).items():
+            series.write(self.root / path, text)
+        return list(function(check.Repo(self.root), **more))
+
+    def assert_fault(self, function, changes, *words, **more):
+        """Fine without `changes`; with them exactly one line, which has all `words`."""
+        self.assertEqual(self.faults(function, **more), [])
+        faults = self.faults(function, changes, **more)
+        self.assertEqual(len(faults), 1, faults)
+        for word in words:
+            self.assertIn(word, faults[0])
+
+
+class Files(CheckTest):
+    def test_python_syntax(self):
+        self.assert_fault(check.python_syntax, {"tools/b.py": "x = 1\nif x\n"}, "tools/b.py:2")
+
+    def test_shell_syntax(self):
+        self.assert_fault(check.shell_syntax, {"go": "#!/bin/sh\nif true\n"}, "go")
+
+    def test_bash_is_not_checked_as_sh(self):
+        self.assertEqual(self.faults(check.shell_syntax, {"go": "#!/usr/bin/env bash\na=(1 2)\n"}), [])
+
+    def test_nothing_to_look_at_is_a_skip(self):
+        (self.root / "run.sh").unlink()
+        with self.assertRaises(check.Skip):
+            self.faults(check.shell_syntax)
+        self.assertEqual(check.one_check("x", check.shell_syntax, check.Repo(self.root))["skipped"], 1)
+
+    @unittest.skipUnless(check.shutil.which("shellcheck"), "shellcheck is not installed")
+    def test_shellcheck(self):
+        self.assert_fault(check.shellcheck, {"run.sh": f"#!/bin/sh\n# {SPDX}\nread -r a\necho $a\n"}, "run.sh:4", "SC2086")
+
+    def test_no_shellcheck_is_a_skip(self):
+        with mock.patch.object(check.shutil, "which", return_value=None), self.assertRaises(check.Skip):
+            self.faults(check.shellcheck)
+
+    def test_spdx(self):
+        self.assert_fault(check.spdx, {"tools/b.py": f'"""x"""\n# {SPDX}\n'}, "tools/b.py")
+
+    def test_spdx_of_another_licence(self):
+        self.assert_fault(check.spdx, {"tools/b.py": "# SPDX-License-Identifier: MIT\n"}, "tools/b.py")
+
+    def test_large_file(self):
+        self.assert_fault(check.sizes, {"x.txt": "x" * (check.LARGE + 1)}, "x.txt", "300 kB")
+
+    def test_binary_file(self):
+        self.assert_fault(check.sizes, {"x.txt": "x\0"}, "x.txt", "binary")
+
+    def test_white_space(self):
+        for text, word in (("x \n", "x.txt:1"), ("a\n  \tx\n", "x.txt:2"), ("x", "newline"), ("x\n\n", "newline")):
+            with self.subTest(text):
+                (self.root / "x.txt").unlink(missing_ok=True)
+                self.assert_fault(check.whitespace, {"x.txt": text}, "x.txt", word)
+
+    def test_kunitconfig(self):
+        for line in ("CONFIG_A", "CONFIG_A=yes", "A=y", "# CONFIG_A is unset", "CONFIG_A = y"):
+            with self.subTest(line):
+                (self.root / "x.kunitconfig").unlink(missing_ok=True)
+                self.assert_fault(check.kunitconfig, {"x.kunitconfig": f"CONFIG_KUNIT=y\n{line}\n"}, "x.kunitconfig:2")
+
+    def test_links(self):
+        self.assert_fault(check.links, {"docs/a.md": "[x](../README.md)\n```\n[y](gone)\n```\n[z](missing.md)\n"}, "docs/a.md", "missing.md")
+
+    def test_ignored_files_are_not_looked_at(self):
+        self.assertEqual(self.faults(check.spdx, {".gitignore": "out\n", "out/x.py": "x\n"}), [])
+
+
+class Behaviours(CheckTest):
+    def doc(self, old, new, *words):
+        self.assertIn(old, DOC)
+        self.assert_fault(check.behaviours, {"docs/behaviours.md": DOC.replace(old, new)}, *words, count=3)
+
+    def test_cases_are_found_suite_by_suite(self):
+        self.assertEqual(check.kunit_cases(check.Repo(self.root)), {"one.first", "one.second", "two.third"})
+
+    def test_missing_document(self):
+        (self.root / "docs/behaviours.md").unlink()
+        self.assertEqual(self.faults(check.behaviours), ["docs/behaviours.md: missing"])
+
+    def test_case_that_does_not_exist(self):
+        self.doc("`two.third`", "`two.third`, `one.gone`", "behaviour 1", "one.gone")
+
+    def test_case_of_an_unknown_suite(self):
+        self.doc("`two.third`", "`two.third`, `six.first`", "behaviour 1", "six.first")
+
+    def test_case_that_is_not_named(self):
+        self.assert_fault(check.behaviours, {"mm/tests/one_kunit.c": SUITE.replace("(first),", "(first),\n\tKUNIT_CASE(fourth),")},
+                          "does not name", "one.fourth", count=3)
+
+    def test_stale_case_in_the_prose(self):
+        self.doc("# Behaviours", "# Behaviours `one.gone`", "one.gone")
+
+    def test_row_without_case(self):
+        self.doc("issue 7", "later", "behaviour 3", "no case")
+
+    def test_unknown_environment(self):
+        self.doc("um, x86_64", "um, x86_64, vax", "behaviour 1", "vax")
+
+    def test_environment_that_does_not_run_the_suite(self):
+        self.doc("um, x86_64", "um", "two.third", "none of the environments")
+
+    def test_missing_row(self):
+        self.doc("| 3 | c | R3 | issue 7 | |\n", "", "rows 1 to 3", "look at 3")
+
+    def test_row_twice(self):
+        self.doc("| 3 | c | R3 | issue 7 | |\n", "| 3 | c | R3 | issue 7 | |\n" * 2, "rows 1 to 3", "look at 3")
+
+    def test_wrong_number_of_columns(self):
+        self.doc("| issue 7 | |", "| issue 7 |", "behaviour 3", "4 columns")
+
+
+class Kernel(CheckTest):
+    """checkpatch.pl and kernel-doc are played by scripts; the real ones run in `make check`."""
+
+    def setUp(self):
+        super().setUp()
+        self.base = self.root / "base"
+        (self.root / ".gitignore").write_text("base\n")
+        self.patch = self.root / "patches/7.3/0001-x.patch"
+        self.patch.write_text("Subject: mm/sparse: x\n-moved\n+moved\n+new\n")
+        patcher = mock.patch.object(check, "pristine", return_value=self.base)
+        patcher.start()
+        self.addCleanup(patcher.stop)
+
+    def checkpatch(self, *lines):
+        prints = "".join(f'print "$ARGV[-1]:{line}\\n";' for line in lines)
+        series.write(self.base / "scripts/checkpatch.pl", f"{prints} exit {len(lines)};")
+        return self.faults(check.checkpatch)
+
+    def test_checkpatch(self):
+        self.assertEqual(self.checkpatch(), [])
+        self.assertEqual(self.checkpatch("4: ERROR:SPACING: no"), ["patches/7.3/0001-x.patch:4: ERROR:SPACING: no"])
+        self.assertEqual(len(self.checkpatch("4: CHECK:SPACING: no", "4: WARNING:SPACING: no")), 2)
+
+    def test_checkpatch_moved_lines_and_ignored_types(self):
+        self.assertEqual(self.checkpatch("3: CHECK:SPACING: no", "4: WARNING:UNKNOWN_COMMIT_ID: x",
+                                         "4: WARNING:FILE_PATH_CHANGES: x", "1: WARNING:EMAIL_SUBJECT: tool"), [])
+        self.assertEqual(len(self.checkpatch("4: WARNING:EMAIL_SUBJECT: tool")), 1)
+
+    def test_checkpatch_that_does_not_run(self):
+        series.write(self.base / "scripts/checkpatch.pl", 'die "broken\\n";')
+        self.assertEqual(self.faults(check.checkpatch), ["broken"])
+        series.write(self.base / "scripts/checkpatch.pl", "exit 3;")
+        self.assertEqual(len(self.faults(check.checkpatch)), 1)
+
+    def test_kernel_doc(self):
+        tool = self.base / "scripts/kernel-doc"
+        series.write(tool, "#!/bin/sh\nexit 0\n")
+        tool.chmod(0o755)
+        self.assertEqual(self.faults(check.kernel_doc), [])
+        series.write(tool, "#!/bin/sh\nfor last; do :; done\necho $last:1 bad\n")
+        tool.chmod(0o755)
+        self.assertEqual(self.faults(check.kernel_doc), ["mm/tests/one_kunit.c:1 bad"])
+
+    def test_no_patches(self):
+        self.patch.unlink()
+        self.assertEqual(self.faults(check.series_check), ["patches/: no series"])
+
+    def test_no_base_is_a_skip(self):
+        mock.patch.stopall()
+        with mock.patch.object(check.base, "cached", return_value=None), mock.patch.object(check.base, "get_base", side_effect=Stop("no network")):
+            with self.assertRaisesRegex(check.Skip, "no network"):
+                self.real_pristine("7.3")
+
+    real_pristine = staticmethod(check.pristine)
+
+
+class Results(CheckTest):
+    def run_all(self, **tests):
+        for name, text in tests.items():
+            series.write(self.root / f"tools/tests/{name}.py", text)
+        checks = (("good", lambda repo: []), ("bad", lambda repo: ["one", "two"]), ("stops", self.stops), ("skipped", self.skips))
+        seen = []
+        with mock.patch.object(check, "CHECKS", checks):
+            result = check.results(seen.append, self.root)
+        self.assertEqual(seen, result[3])
+        return result
+
+    @staticmethod
+    def stops(_repo):
+        raise Stop("cannot")
+
+    @staticmethod
+    def skips(_repo):
+        raise check.Skip("not here")
+
+    def test_goes_on_after_failures_and_counts_unit_tests(self):
+        text = ("import unittest\nclass T(unittest.TestCase):\n    def test_a(self): pass\n    def test_b(self): pass\n"
+                "    def test_c(self): self.fail('x')\n    @unittest.skip('y')\n    def test_d(self): pass\n")
+        passed, failed, skipped, details = self.run_all(test_x=text)
+        self.assertEqual((passed, failed, skipped), (1 + 2, 2 + 1 + 1, 1 + 1))
+        self.assertEqual([one["name"] for one in details], ["good", "bad", "stops", "skipped", "unit tests"])
+        self.assertEqual(details[2]["failed"], ["cannot"])
+        self.assertEqual(details[3]["reason"], "not here")
+        self.assertIn("test_c", details[4]["failed"][0])
+
+    def test_no_tests_is_a_failure(self):
+        self.assertEqual(self.run_all(other="")[1], 3 + 1)
+
+    def test_tests_that_crash_are_a_failure(self):
+        self.assertEqual(self.run_all(test_x="import os\nos._exit(0)\n")[1], 3 + 1)
+
+    def test_tests_that_hang_are_a_failure(self):
+        with mock.patch.object(check, "TESTS_TIMEOUT", 0.5):
+            details = self.run_all(test_x="import time\ntime.sleep(60)\n")[3]
+        self.assertIn("none after 0.5 s", details[-1]["failed"][0])
+
+    def test_exit_code(self):
+        for faults, code in ([], 0), (["x"], 1):
+            with mock.patch.object(check, "results", return_value=(1, len(faults), 0, [])), mock.patch.object(check, "say"):
+                self.assertEqual(check.main(), code)
+
+
+if __name__ == "__main__":
+    unittest.main()
