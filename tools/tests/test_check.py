@@ -14,8 +14,8 @@ from common import Stop
 
 SPDX = "SPDX-License-Identifier: GPL-2.0-only"
 SUITE = f"""// {SPDX}
-/* KUNIT_CASE(in_a_comment) */
 static struct kunit_case one_cases[] = {{
+	/* KUNIT_CASE(in_a_comment), */
 	KUNIT_CASE(first),
 	KUNIT_CASE_PARAM(second, params),
 	{{}}
