@@ -248,6 +248,7 @@ def spawn(command, **popen):
     try:
         process = subprocess.Popen([str(word) for word in command], env=environ,
                                    start_new_session=True, **popen)
+        process.mark = mark
         yield process
     finally:
         if process:

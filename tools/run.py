@@ -9,6 +9,7 @@ Results go to out/: summary.json, and kunit.txt, ktap.log, results.json and
 junit.xml per environment. Exit code 0 only if every environment passed.
 """
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -16,6 +17,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -27,12 +29,12 @@ import kvm_probe
 import prereq
 import verdict
 import worktree
-from common import CACHE, OUT, ROOT, Stop, disk_full, hold, need_space, run_main, say, spawn, step, write
+from common import CACHE, OUT, SERIES, Stop, disk_full, hold, marked, need_space, run_main, say, spawn, step, write
 
 BUILD_FIELDS = ("arch", "kunitconfig", "kconfig_add", "make_options", "cross_compile")
 BUILD_MIB = 900         # a build directory and its share of the compiler cache
 SCHEMA = 1
-GRACE = 30              # seconds beyond the guest's timeout that kunit.py may take
+GRACE = 5               # seconds that kunit.py may take beyond its own timeout, and again to end
 COMPILER_ERROR = re.compile(r"error:|fatal:|undefined reference|\*\*\*|Missing: |No rule to make")
 # Set by our caller or the user's habits, and poison for a kernel build.
 DROPPED = ("ARCH", "CROSS_COMPILE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "GNUMAKEFLAGS",
@@ -41,7 +43,7 @@ DROPPED = ("ARCH", "CROSS_COMPILE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVE
 
 def environments():
     """{name: table} of tools/environments.toml."""
-    tables = tomllib.loads((ROOT / "tools/environments.toml").read_text(encoding="utf-8"))
+    tables = tomllib.loads((SERIES / "tools/environments.toml").read_text(encoding="utf-8"))
     for name, table in tables.items():
         table["name"] = name
         first = next(other for other in tables.values() if other["build"] == table["build"])
@@ -109,7 +111,7 @@ class Kunit:
         self.environ = build_environ(accelerators)
 
     def __call__(self, words, log, limit=None, beat=None):
-        """kunit.py's exit status, None if it had to be killed after `limit` seconds."""
+        """kunit.py's exit status, None if it had to be killed; its guest is after `limit` seconds."""
         start = time.monotonic()
         with open(log, "ab") as output, \
                 spawn([*self.tool, *words], env=self.environ, stdout=output, stderr=output) as process:
@@ -119,8 +121,13 @@ class Kunit:
                 except subprocess.TimeoutExpired:
                     if beat:
                         beat()
-                    if limit and time.monotonic() - start > limit:
+                    over = time.monotonic() - start - limit if limit else 0
+                    if over > GRACE:
                         return None
+                    if over > 0:    # without its guest kunit.py comes to an end, and saves the log
+                        for pid in set(marked(process.mark)) - {process.pid}:
+                            with contextlib.suppress(ProcessLookupError):
+                                os.kill(pid, signal.SIGKILL)
         return process.returncode
 
 

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Honest verdicts: recorded and broken logs through the whole of make run."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+from fake import GUEST, RECORDED, TOOLS, FakeKernel, processes, script
+
+CASE = "ok 6 exhaustion_changes_nothing"
+SUITE = re.compile(r"(?<=\] )ok 1 vmem_altmap$", re.M)
+WARNING = """[    0.080000] ------------[ cut here ]------------
+[    0.080000] WARNING: mm/vmem_altmap.c:93 at vmem_altmap_free+0x12/0x30, CPU#0: kunit_try_catch/35
+[    0.080000] ---[ end trace 0000000000000000 ]---
+"""
+STAMP = "[    0.080000]     "
+
+
+def before(text, insert, log=RECORDED):
+    """The log with whole lines put in front of the line that ends with `text`."""
+    start = log.rindex("\n", 0, log.index(text)) + 1
+    return log[:start] + insert + log[start:]
+
+
+def cut(text, log=RECORDED):
+    """The log up to and with the line that ends with `text`."""
+    return log[:log.index("\n", log.index(text)) + 1]
+
+
+FAILED = SUITE.sub("not ok 1 vmem_altmap", before(
+    CASE, STAMP + "# exhaustion_changes_nothing: EXPECTATION FAILED at mm/tests/x.c:7\n").replace(CASE, "not " + CASE))
+NO_TESTS = "[    0.080000] KTAP version 1\n[    0.080000] 1..0\n"
+
+
+class Verdicts(FakeKernel):
+    """What a log says is what make run says."""
+
+    def fails(self, reason, log, **more):
+        code, output, summary = self.make_run(log, **more)
+        row = summary["environments"][0]
+        self.assertEqual((code, row["verdict"], summary["verdict"]), (1, "FAIL", "FAIL"), output)
+        self.assertIn(reason, row["reason"])
+        self.assertIn(f"FAIL: um: {row['reason']}", output.splitlines())
+        return output, summary
+
+    def test_all_cases_passed(self):
+        code, output, summary = self.make_run()
+        self.assertEqual(code, 0, output)
+        row = summary["environments"][0]
+        self.assertEqual((row["verdict"], row["reason"], row["accelerator"]), ("PASS", "", "-"))
+        self.assertEqual((row["passed"], row["failed"], row["skipped"]), (23, 0, 0))
+        self.assertEqual((summary["base"]["version"], summary["series"]["patches"]),
+                         ("7.3.9", ["0001-mm-move.patch", "0002-mm-build.patch"]))
+        self.assertRegex(output, r"um +- +23/23 .* PASS\n")
+        self.assertEqual(output.splitlines()[-1].partition(",")[0], "PASS: 23 cases in um")
+        self.assertEqual((self.temp / "out/um/ktap.log").read_text(encoding="utf-8"), RECORDED)
+        self.assertEqual(xml.etree.ElementTree.parse(row["junit"]).getroot().get("tests"), "77")
+        results = {(r["suite"], r["case"]): r for r in summary["results"]}
+        self.assertEqual(results["vmem_altmap", "exact_fit_succeeds/one_page"]["status"], "PASS")
+        self.assertAlmostEqual(results["vmem_altmap", "small_windows_match_the_model"]["seconds"], 0.01)
+
+    def test_nothing_changed_nothing_built(self):
+        self.make_run()
+        (self.temp / "builds").unlink(missing_ok=True)
+        _, output, _ = self.make_run()
+        self.assertFalse((self.temp / "builds").exists(), output)
+        (self.temp / "series/mm").mkdir()
+        try:
+            (self.temp / "series/mm/vmem_altmap.c").write_text("int edited;\n", encoding="utf-8")
+            self.assertEqual(self.make_run()[0], 0)
+            self.assertTrue((self.temp / "builds").exists())
+            work = next((self.temp / "cache/vmem-altmap/work").glob("kdir-*/mm/vmem_altmap.c"))
+            self.assertEqual(work.read_text(encoding="utf-8"), "int edited;\n")
+        finally:
+            (self.temp / "series/mm/vmem_altmap.c").unlink()
+            (self.temp / "series/mm").rmdir()
+        self.make_run()
+        self.assertEqual(work.read_text(encoding="utf-8"), "int altmap;\n")
+
+    def test_failed_case(self):
+        output, summary = self.fails("failed: vmem_altmap.exhaustion_changes_nothing", FAILED)
+        self.assertIn("EXPECTATION FAILED at mm/tests/x.c:7", output)
+        self.assertEqual([r["case"] for r in summary["results"] if r["status"] == "FAIL"], ["exhaustion_changes_nothing"])
+
+    def test_failed_suite_without_a_failed_case(self):
+        self.fails("failed: vmem_altmap", SUITE.sub("not ok 1 vmem_altmap", RECORDED))
+
+    def test_failed_parameter_of_a_passed_case(self):
+        self.fails("exact_fit_succeeds passed with a failed parameter", RECORDED.replace("ok 3 block\n", "not ok 3 block\n", 1))
+
+    def test_skipped_case(self):
+        code, output, summary = self.make_run(RECORDED.replace(CASE, CASE + " # SKIP no memory"))
+        self.assertEqual((code, summary["environments"][0]["skipped"]), (0, 1), output)
+        self.assertIn("(1 skipped)", output)
+
+    def test_all_skipped(self):
+        log = re.sub(r"(\]     ok \d+ \w+)$", r"\1 # SKIP nothing here", RECORDED, flags=re.M)
+        self.fails("every case was skipped", log)
+
+    def test_crash(self):
+        output, _ = self.fails("kernel complaint: Kernel panic - not syncing: Segfault with no mm",
+                               cut(CASE) + "[    0.080000] Kernel panic - not syncing: Segfault with no mm\n")
+        self.assertIn("the guest's log from line", output)
+        self.assertIn("6 of 23", output)
+
+    def test_truncated(self):
+        self.fails("the log ends inside vmem_altmap, after 6 of 23", cut(CASE))
+
+    def test_truncated_in_front_of_the_last_line(self):
+        self.fails("the log ends inside vmem_altmap", RECORDED[:SUITE.search(RECORDED).start()])
+
+    def test_empty(self):
+        self.fails("no KTAP output", "")
+
+    def test_boots_without_tests(self):
+        self.fails("no KTAP output", "[    0.080000] reboot: System halted\n")
+
+    def test_zero_tests(self):
+        self.fails("the kernel has no tests", NO_TESTS)
+
+    def test_warning_in_a_passed_log(self):
+        output, _ = self.fails("kernel complaint: WARNING: mm/vmem_altmap.c:93", before(CASE, WARNING))
+        self.assertIn("vmem_altmap_free+0x12", output)
+
+    def test_warning_behind_the_tests(self):
+        self.fails("kernel complaint: BUG: KASAN: use-after-free", RECORDED + "[    0.1] BUG: KASAN: use-after-free in f\n")
+
+    def test_hang(self):
+        output, _ = self.fails("hang: the guest did not end within 1 s", cut(CASE), FAKE_GUEST="hang")
+        self.assertIn("exhaustion_changes_nothing", output)
+        self.assertEqual(processes(self.temp), [])
+
+    def test_promised_suite_is_missing(self):
+        self.fails("suite vmem_altmap did not run", RECORDED.replace(" vmem_altmap\n", " other\n"))
+
+    def test_wrong_plan_of_a_suite(self):
+        self.fails("23 of 24 planned cases of vmem_altmap ran", RECORDED.replace(" 1..23\n", " 1..24\n"))
+
+    def test_wrong_plan_of_suites(self):
+        self.fails("1 of 2 planned suites ran", RECORDED.replace("] 1..1\n", "] 1..2\n"))
+
+    def test_build_error(self):
+        self.make_run()
+        (next((self.temp / "cache/vmem-altmap/build").glob("*/um")) / "stamp.json").unlink()
+        output, summary = self.fails("build failed: ", RECORDED, FAKE_MAKE="error")
+        self.assertIn("mm/vmem_altmap.c:7:1: error: unknown type name 'foo'", output)
+        self.assertEqual(summary["environments"][0]["log"], None)
+        self.assertFalse((self.temp / "out/um/ktap.log").exists())
+
+    def test_disk_full_in_a_build(self):
+        self.make_run()
+        (next((self.temp / "cache/vmem-altmap/build").glob("*/um")) / "stamp.json").unlink()
+        self.stops("disk full: ", FAKE_MAKE="full")
+        self.assertFalse((self.temp / "out/um/ktap.log").exists())
+
+    def test_qemu_without_kvm(self):
+        code, output, summary = self.make_run(ENV="x86_64", FILTER="vmem_altmap.*")
+        self.assertEqual((code, summary["environments"][0]["accelerator"]), (0, "tcg"), output)
+        last = (self.temp / "qemu").read_text(encoding="utf-8").splitlines()[-1]
+        self.assertIn("-accel tcg", last)
+        self.assertNotIn("kvm", last)
+        _, output, _ = self.make_run(ENV="x86_64")
+        self.assertIn("suite vmemmap_altmap did not run", output)
+
+    def test_filter_that_matches_nothing(self):
+        self.stops("FILTER 'no*' matches no case in: um", log=NO_TESTS, FILTER="no*")
+
+    def test_filter_that_matches_in_one_environment(self):
+        script(self.temp / "guest", GUEST.replace('cat "$FAKE_LOG"', 'case "$0" in *linux) cat "$FAKE_LOG" ;; '
+                                                  f'*) echo "{NO_TESTS}" ;; esac'))
+        self.addCleanup(script, self.temp / "guest", GUEST)
+        (next((self.temp / "cache/vmem-altmap").glob("build/*/um"), self.temp) / "stamp.json").unlink(missing_ok=True)
+        code, _, summary = self.make_run(ENV="all", FILTER="vmem_altmap.*")
+        self.assertEqual((code, [row["verdict"] for row in summary["environments"]]), (0, ["PASS", "-"]))
+
+    def test_bad_words(self):
+        self.stops("unknown environment foo: ENV is one of um, x86_64, all", ENV="um,foo")
+        self.stops("unknown base 5.4: BASE is one of 7.3, 6.12", KDIR=None, BASE="5.4")
+        self.stops("no series for base 6.12 yet", KDIR=None, BASE="6.12")
+        self.stops("exclude each other", BASE="7.3")
+        self.stops("is not a glob", FILTER="a b")
+
+
+class Interrupts(FakeKernel):
+    """Ctrl-C leaves nothing running and nothing half-written."""
+
+    def interrupt(self, number=signal.SIGINT, **more):
+        self.make_run()
+        stamp = next((self.temp / "cache/vmem-altmap").glob("build/*/um/stamp.json"))
+        if "FAKE_MAKE" in more:
+            stamp.unlink()
+        with subprocess.Popen([sys.executable, "-B", TOOLS / "run.py"], env=self.environ(**more), text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
+            self.wait_for(self.temp / "sleeping")
+            os.killpg(process.pid, number)
+            output = process.communicate(timeout=20)[0]
+        self.assertEqual(process.returncode, 128 + number, output)
+        self.assertEqual(output.splitlines()[-1], "error: interrupted")
+        self.assertEqual(processes(self.temp), [])
+        self.assertFalse((self.temp / "out/summary.json").exists())
+        self.assertEqual([path for path in self.temp.rglob("*.tmp")], [])
+        if "FAKE_MAKE" in more:
+            self.assertFalse(stamp.exists())
+        self.assertEqual(self.make_run()[0], 0)
+
+    def test_ctrl_c_in_the_build(self):
+        self.interrupt(FAKE_MAKE="sleep")
+
+    def test_ctrl_c_in_the_guest(self):
+        self.interrupt(FAKE_GUEST="hang")
+
+    def test_sigterm_in_the_guest(self):
+        self.interrupt(signal.SIGTERM, FAKE_GUEST="hang")
