@@ -78,7 +78,7 @@ VISIBLE_IF_KUNIT
 int vmem_altmap_alloc(struct vmem_altmap *altmap, unsigned long nr_pfns,
 		      unsigned long *pfn)
 {
-	unsigned long next, nr_align, nr_free;
+	unsigned long next, nr_align;
 
 	if (!nr_pfns)
 		return -EINVAL;
@@ -86,8 +86,8 @@ int vmem_altmap_alloc(struct vmem_altmap *altmap, unsigned long nr_pfns,
 	next = vmem_altmap_next_pfn(altmap);
 	nr_align = 1UL << find_first_bit(&nr_pfns, BITS_PER_LONG);
 	nr_align = ALIGN(next, nr_align) - next;
-	nr_free = vmem_altmap_nr_free(altmap);
-	if (nr_pfns > nr_free || nr_align > nr_free - nr_pfns)
+	/* Does not wrap: nr_align is less than the lowest bit of nr_pfns. */
+	if (nr_pfns + nr_align > vmem_altmap_nr_free(altmap))
 		return -ENOMEM;
 
 	altmap->alloc += nr_pfns;
