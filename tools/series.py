@@ -7,6 +7,7 @@
   check    do patches, cover letter and the files of this repository agree? (no kernel source needed)
   am       does `git am patches/<base>/*.patch` take the patches on the base kernel, and export the same again?
   vanilla  do the patches stay clear of Debian's own changes, so that they apply to the vanilla release too?
+           (exit code 2: the mirror does not have Debian's changes)
 
 BASE=7.3 chooses the base. GITTREE=<path> is a git tree of your own to export instead of the
 cache's: a linear series on top of a tag or ref `base`.
@@ -532,6 +533,10 @@ def blobs(tree, commit):
     return {row.split("\t")[1]: row.split()[2] for row in rows if row}
 
 
+class Unavailable(Stop):
+    """What is needed to tell is not to be had: neither good nor bad."""
+
+
 def debian_patches(revision, suite):
     """Debian's patches to the kernel of `revision`, in their order: the files that debian/patches/series names.
 
@@ -552,7 +557,7 @@ def debian_patches(revision, suite):
                                     *words, cwd=temp, beat=this)
                     if done.returncode:
                         faults = [line for line in done.stdout.splitlines() if line.startswith("E: ")] or ["apt failed"]
-                        raise Stop(f"no Debian patches to compare with: {faults[0][3:]}")
+                        raise Unavailable(f"no Debian patches to compare with: {faults[0][3:]}")
                 (temp / "new").mkdir()
                 run(["tar", "-xJf", *temp.glob("*.debian.tar.xz"), "-C", temp / "new", "debian/patches"])
                 (temp / "new/debian/patches").rename(place)
@@ -607,7 +612,11 @@ def main():
         bad = check(series)
     else:
         from base import get_base
-        bad = check(series) or {"am": am, "vanilla": vanilla}[words.command](series, Path(get_base(base)))
+        try:
+            bad = check(series) or {"am": am, "vanilla": vanilla}[words.command](series, Path(get_base(base)))
+        except Unavailable as unavailable:
+            say(f"skipped: {unavailable}")
+            return 2
     for line in bad:
         print(line, file=sys.stderr)
     if not bad:
