@@ -232,6 +232,25 @@ def behaviours(repo, count=BEHAVIOURS):
             yield f"{doc}: no KUnit case {case}"
 
 
+def faults(repo):
+    """docs/behaviours.md has a row for each fault, with the cases that tools/faults.toml names."""
+    doc = "docs/behaviours.md"
+    listed = {}
+    for line in repo.read(doc).splitlines() if doc in repo.files else ():
+        cells = [re.findall(r"`([^`]+)`", cell) for cell in line.strip().strip("|").split("|")]
+        if len(cells) == 4 and len(cells[0]) == 1:
+            listed[cells[0][0]] = cells[3]
+    tables = tomllib.loads(repo.read("tools/faults.toml"))
+    for name in sorted(tables.keys() | listed.keys()):
+        if name not in tables or listed.get(name) != tables[name]["red"]:
+            yield f"{doc}: the row of fault {name} differs from tools/faults.toml"
+    known = kunit_cases(repo)
+    for name, table in tables.items():
+        for case in table["red"]:
+            if case not in known:
+                yield f"tools/faults.toml: {name}: no KUnit case {case}"
+
+
 def all_series(repo):
     """A Series for each base that has patches."""
     return some([one for one in (series.Series(name, repo.root) for name in BASES) if one.list()], "patches")
@@ -285,7 +304,8 @@ def kernel_doc(repo):
 CHECKS = (
     ("python syntax", python_syntax), ("shell syntax", shell_syntax), ("shellcheck", shellcheck), ("SPDX lines", spdx),
     ("file sizes", sizes), ("white space", whitespace), (".kunitconfig files", kunitconfig), ("links in *.md", links),
-    ("docs/behaviours.md", behaviours), ("patches and files agree", series_check), ("git am on the base", series_am),
+    ("docs/behaviours.md", behaviours), ("tools/faults.toml", faults),
+    ("patches and files agree", series_check), ("git am on the base", series_am),
     ("checkpatch.pl --strict", checkpatch), ("kernel-doc", kernel_doc),
 )
 
