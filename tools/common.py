@@ -61,9 +61,12 @@ def run_main(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)    # the exit flush must not complain again
         code = 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            code = fail(disk_full(error.filename))
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            code = fail(f"{error.strerror}: {error.filename}")
+        else:
             raise
-        code = fail(disk_full(error.filename))
     sys.exit(code)
 
 

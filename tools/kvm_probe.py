@@ -20,6 +20,7 @@ from pathlib import Path
 from common import CACHE, Stop, lock, run, run_main, write
 
 SECONDS = 3
+WRAPPERS = CACHE / "bin"
 # mov ecx, 100000000; 1: dec ecx; jnz 1b
 # mov al, 0x10; out 0xf4, al; 2: hlt; jmp 2b -- isa-debug-exit ends QEMU with 0x10 * 2 + 1
 BOOT_SECTOR = bytes.fromhex("66b900e1f505 6649 75fc b010 e6f4 f4 ebfd").ljust(510, b"\0") + b"\x55\xaa"
@@ -73,15 +74,14 @@ def guest_runs(qemu):
 
 def wrappers(qemu):
     """A directory to put first in PATH, whose `qemu` never uses KVM."""
-    directory = CACHE / "bin"
     real = shutil.which(qemu)
     text = WRAPPER.format(qemu=real)
     if not real:
         raise Stop(f"command not found: {qemu}")
-    path = directory / qemu
+    path = WRAPPERS / qemu
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write(path, text, 0o755)
-    return directory
+    return WRAPPERS
 
 
 if __name__ == "__main__":

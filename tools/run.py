@@ -11,7 +11,6 @@ junit.xml per environment. Exit code 0 only if every environment passed.
 
 import contextlib
 import datetime
-import hashlib
 import json
 import os
 import re
@@ -219,11 +218,12 @@ def run_environment(kunit, work, env, filter_glob, accelerator, built):
     out.mkdir(parents=True, exist_ok=True)
     printed = out / "kunit.txt"
     build_dir = CACHE / "build" / work.key / env["build"]
+    prefix = f"PATH={shlex.quote(str(kvm_probe.WRAPPERS))}:$PATH " if accelerator == "tcg" else ""
     row = {
         "name": env["name"], "verdict": verdict.FAIL, "reason": "", "accelerator": accelerator,
-        "command": shlex.join(["./tools/testing/kunit/kunit.py", "run", *options(env, build_dir),
-                               *guest_options(env, filter_glob)]),
-        "directory": str(work.path), "build_seconds": 0.0, "run_seconds": 0.0,
+        "command": prefix + shlex.join([str(work.path / "tools/testing/kunit/kunit.py"), "run",
+                                        *options(env, build_dir), *guest_options(env, filter_glob)]),
+        "build_seconds": 0.0, "run_seconds": 0.0,
         "log": None, "json": None, "junit": None, "passed": 0, "failed": 0, "skipped": 0,
     }
     judged = None
@@ -311,7 +311,7 @@ def main():
     if re.search(r"[\s:]", str(CACHE)):
         raise Stop(f"the cache {CACHE} has a space or colon in its path, which kernel builds do not take: "
                    "set XDG_CACHE_HOME to another directory")
-    hold("out-" + hashlib.sha256(str(OUT).encode()).hexdigest()[:12])
+    hold(str(OUT))
     for env in envs:        # a failed run must not leave yesterday's green log
         shutil.rmtree(OUT / env["name"], ignore_errors=True)
     (OUT / "summary.json").unlink(missing_ok=True)

@@ -87,7 +87,7 @@ def parse(text):
     stack = [(-4, root)]        # (indentation of its result line, node)
     log = Log(root.rows, None, [], [], [])
     notes, last, began = [], None, False
-    for raw in text.splitlines():
+    for raw in text.split("\n"):      # not splitlines(): a guest may print any control character
         stamp = STAMP.match(raw)
         now = float(stamp.group(1)) if stamp else None
         line = raw[stamp.end():].rstrip() if stamp else raw.rstrip()
@@ -116,7 +116,7 @@ def parse(text):
         else:
             if stack[-1][0] == indent:
                 node = stack.pop()[1]
-                close(log, node, name)
+                close(log, node, name, indent)
             else:
                 node = Case(name, start=last)
             parent = stack[-1]
@@ -144,11 +144,13 @@ def parse(text):
     return log
 
 
-def close(log, node, name):
+def close(log, node, name, indent):
     """Check a node with rows when its result line comes."""
     if node.name != name:
         log.faults.append(f"the result of {node.name} carries the name {name}")
-    if node.plan is not None and node.plan != len(node.rows):
+    if node.plan is None and not indent:        # a case may list its parameters without a plan
+        log.faults.append(f"suite {name} has no plan")
+    elif node.plan is not None and node.plan != len(node.rows):
         log.faults.append(f"{len(node.rows)} of {node.plan} planned cases of {name} ran")
 
 
