@@ -192,7 +192,8 @@ def download(name):
             tree = temp / package
             if not (tree / "Makefile").exists():
                 raise Stop(f"{package} {revision} holds no kernel tree named {package}")
-            write(CACHE / "base" / f"{revision}.json", json.dumps({key: value for key, value in vars(base).items() if value}, indent=1) + "\n")
+            what = {key: value for key, value in vars(base).items() if key != "why"}
+            write(CACHE / "base" / f"{revision}.json", json.dumps(what, indent=1) + "\n")
             if base.path.exists():      # its .json was lost: not complete
                 shutil.rmtree(base.path)
             tree.rename(base.path)

@@ -288,12 +288,12 @@ def mirror(source, path, wanted):
                     shutil.rmtree(path)
                 temp.rename(path)
             else:
-                this.result = f"{take_over(temp, path, changed)} files changed"
+                this.result = f"files changed: {take_over(temp, path, changed)}"
                 shutil.rmtree(temp)
     elif changed:
         with tempfile.TemporaryDirectory(dir=work, prefix=f".{path.name}.") as temp:
             source.fetch([name for name in changed if name in now], Path(temp))
-            say(f"work tree {path.name}: {take_over(Path(temp), path, changed)} files changed")
+            say(f"work tree {path.name}: files changed: {take_over(Path(temp), path, changed)}")
     # What may differ from the source is noted before it does.
     managed = set(wanted) | set(state["managed"] if state else ())
     write(state_file, json.dumps({"files": now, "managed": sorted(managed)}))

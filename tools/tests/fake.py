@@ -102,7 +102,7 @@ class FakeKernel(unittest.TestCase):
     def environ(self, log=RECORDED, **more):
         (self.temp / "log").write_text(log, encoding="utf-8")
         env = {key: value for key, value in os.environ.items()
-               if key not in ("ENV", "BASE", "KDIR", "FILTER", "MIRROR", "VMEM_ALTMAP_RUN")}
+               if key not in ("ENV", "BASE", "KDIR", "FILTER", "MIRROR")}
         env.update(PATH=f"{self.bin}:{env['PATH']}", XDG_CACHE_HOME=str(self.temp / "cache"),
                    VMEM_ALTMAP_SERIES=str(self.series), VMEM_ALTMAP_OUT=str(self.temp / "out"),
                    KDIR=str(self.kdir), ENV="um", FAKE_STATE=str(self.temp), FAKE_LOG=str(self.temp / "log"))

@@ -83,13 +83,15 @@ class Verdicts(FakeKernel):
     def test_failed_case(self):
         output, summary = self.fails("failed: vmem_altmap.exhaustion_changes_nothing", FAILED)
         self.assertIn("EXPECTATION FAILED at mm/tests/x.c:7", output)
-        self.assertEqual([r["case"] for r in summary["results"] if r["status"] == "FAIL"], ["exhaustion_changes_nothing"])
+        self.assertEqual([row["case"] for row in summary["results"] if row["status"] == "FAIL"],
+                         ["exhaustion_changes_nothing"])
 
     def test_failed_suite_without_a_failed_case(self):
         self.fails("failed: vmem_altmap", SUITE.sub("not ok 1 vmem_altmap", RECORDED))
 
     def test_failed_parameter_of_a_passed_case(self):
-        self.fails("exact_fit_succeeds passed with a failed parameter", RECORDED.replace("ok 3 block\n", "not ok 3 block\n", 1))
+        log = RECORDED.replace("ok 3 block\n", "not ok 3 block\n", 1)
+        self.fails("exact_fit_succeeds passed with a failed parameter", log)
 
     def test_skipped_case(self):
         code, output, summary = self.make_run(RECORDED.replace(CASE, CASE + " # SKIP no memory"))
@@ -126,7 +128,8 @@ class Verdicts(FakeKernel):
         self.assertIn("vmem_altmap_free+0x12", output)
 
     def test_warning_behind_the_tests(self):
-        self.fails("kernel complaint: BUG: KASAN: use-after-free", RECORDED + "[    0.1] BUG: KASAN: use-after-free in f\n")
+        log = RECORDED + "[    0.1] BUG: KASAN: use-after-free in f\n"
+        self.fails("kernel complaint: BUG: KASAN: use-after-free", log)
 
     def test_hang(self):
         output, _ = self.fails("hang: the guest did not end within 1 s", cut(CASE), FAKE_GUEST="hang")

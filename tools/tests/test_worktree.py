@@ -111,7 +111,7 @@ class Kdir(FakeKernel):
         self.git("add", "-A")
         self.git("commit", "-q", "-m", "y")
         code, output, _ = self.make_run(KDIR=self.tree)
-        self.assertIn("2 files changed", output)
+        self.assertIn("files changed: 2", output)
         self.assertEqual((self.work() / "mm/one.c").read_text(encoding="utf-8"), "int newer;\n")
         self.assertEqual({name: (self.work() / name).stat().st_mtime_ns for name in times}, times)
         self.git("rm", "-q", "mm/three.c")
