@@ -156,9 +156,10 @@ def build(kunit, work, env, log):
             text = log.read_text(encoding="utf-8", errors="replace")
             if "No space left on device" in text:
                 raise Stop(disk_full(build_dir))
-            lines = text.splitlines()
-            errors = [line.strip() for line in lines if COMPILER_ERROR.search(line)] or lines[-5:]
-            raise BuildFailure(errors)
+            lines = re.sub(r"^ERROR:root:|\S*/work/[^/\s]+/", "", text, flags=re.M).splitlines()
+            errors = [line.strip() for line in lines if COMPILER_ERROR.search(line)]
+            # make's own chain of failures only where nothing says more.
+            raise BuildFailure([line for line in errors if "***" not in line] or errors or lines[-5:] or ["no output"])
         if not kernel.exists():
             raise BuildFailure([f"kunit.py build succeeded without {kernel.relative_to(build_dir)}"])
         write(stamp, inputs)
