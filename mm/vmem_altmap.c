@@ -24,8 +24,7 @@ static bool vmem_altmap_window_ok(const struct vmem_altmap *altmap)
 {
 	unsigned long last = altmap->end_pfn - altmap->base_pfn;
 
-	return altmap->end_pfn >= altmap->base_pfn && altmap->free &&
-	       altmap->reserve <= last &&
+	return altmap->end_pfn >= altmap->base_pfn && altmap->reserve <= last &&
 	       altmap->free - 1 <= last - altmap->reserve;
 }
 
@@ -94,7 +93,7 @@ int vmem_altmap_alloc(struct vmem_altmap *altmap, unsigned long nr_pfns,
 	altmap->align += nr_align;
 	*pfn = next + nr_align;
 
-	pr_debug("%s: pfn: %#lx alloc: %ld align: %ld nr: %#lx\n",
+	pr_debug("%s: pfn: %#lx alloc: %lu align: %lu nr: %#lx\n",
 		 __func__, *pfn, altmap->alloc, altmap->align, nr_pfns);
 	return 0;
 }
@@ -111,9 +110,7 @@ EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_alloc);
  */
 bool vmem_altmap_owns_pfn(const struct vmem_altmap *altmap, unsigned long pfn)
 {
-	/* Subtractions only: no sum of two fields that could wrap. */
-	return altmap && pfn >= altmap->base_pfn &&
-	       pfn - altmap->base_pfn >= altmap->reserve &&
+	return altmap && vmem_altmap_window_ok(altmap) &&
 	       pfn - altmap->base_pfn - altmap->reserve < altmap->free;
 }
 EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_owns_pfn);
@@ -154,7 +151,7 @@ void *altmap_alloc_block_buf(unsigned long size, struct vmem_altmap *altmap)
 	unsigned long pfn;
 
 	if (size & ~PAGE_MASK) {
-		pr_warn_once("%s: allocations must be multiple of PAGE_SIZE (%ld)\n",
+		pr_warn_once("%s: allocations must be multiple of PAGE_SIZE (%lu)\n",
 			     __func__, size);
 		return NULL;
 	}

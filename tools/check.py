@@ -243,7 +243,7 @@ def faults(repo):
     tables = tomllib.loads(repo.read("tools/faults.toml"))
     for name in sorted(tables.keys() | listed.keys()):
         if name not in tables or listed.get(name) != tables[name]["red"]:
-            yield f"{doc}: the row of fault {name} differs from tools/faults.toml"
+            yield f"{doc}: the row of fault {name} differs from tools/faults.toml: see faults.py --table"
     known = kunit_cases(repo)
     for name, table in tables.items():
         for case in table["red"]:

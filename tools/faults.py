@@ -2,6 +2,7 @@
 """Do the suites have teeth? Builds and runs each fault of tools/faults.toml.
 
     python3 tools/faults.py [NAME ...]
+    python3 tools/faults.py --table     print the table for docs/behaviours.md
 
 A fault is found if the cases that it names fail and, unless it is broad, no others. The kernel is rebuilt
 without faults at the end. Results go to out/faults.json. BASE= and KDIR= choose
@@ -29,6 +30,15 @@ def faults(names):
     return {name: table for name, table in tables.items() if not names or name in names}
 
 
+def table(tables):
+    """The lines of the table in docs/behaviours.md."""
+    yield "| fault | in | seen in | cases |"
+    yield "|---|---|---|---|"
+    for name, fault in tables.items():
+        yield (f"| `{name}`{' (broad)' if fault.get('broad') else ''} | {fault['file']} | {fault['env']} | "
+               f"{', '.join(f'`{case}`' for case in fault['red'])} |")
+
+
 def overlay(work, name, fault):
     """The faulty file, as worktree.prepare() takes it."""
     text = (work.path / fault["file"]).read_text(encoding="utf-8")
@@ -52,6 +62,9 @@ def try_fault(kunit, work, env, name):
 
 
 def main():
+    if sys.argv[1:] == ["--table"]:
+        print(*table(faults([])), sep="\n")
+        return 0
     wanted = faults(sys.argv[1:])
     envs = {env["name"]: env for env in run.choose(" ".join({fault["env"] for fault in wanted.values()}))}
     prereq.ensure(envs.values())

@@ -14,7 +14,7 @@
  *
  * A unit is the smallest range of whole sections whose memmap consists of whole
  * leaves, the largest mapping that the architecture uses for it: one section
- * on x86_64, 64 MiB and more on powerpc.
+ * on x86_64.
  *
  * With KUNIT_CASE_PARAM(..., vmemmap_altmap_backings), a case runs twice: as
  * "altmap", and as "ram", where vmemmap_altmap_backing() gives %NULL.
@@ -30,7 +30,7 @@
 #include <linux/mm.h>
 
 /* Memory that the hole describes and that the device has, in units. */
-#define VMEMMAP_ALTMAP_HOLE_UNITS	8
+#define VMEMMAP_ALTMAP_HOLE_UNITS	4
 #define VMEMMAP_ALTMAP_DEVICE_UNITS	8
 
 /**
@@ -68,6 +68,10 @@ struct vmemmap_altmap_counters {
  * @dev_nr: number of pages of the device
  * @before: the counters when the case began
  * @nr_good_allocs: what vmemmap_altmap_fail_alloc() counts down
+ * @fail_huge: whether only single pages of System RAM are to be had
+ * @salt: makes the pattern of each vmemmap_altmap_fill() unlike all others
+ * @device_lost: a page of the device was freed as RAM; never free the device
+ * @altmaps: what vmemmap_altmap_new() made, private to the fixture
  * @blocks: blocks of System RAM in use, private to the fixture
  * @populated: ranges that _exit() has to free, private to the fixture
  */
@@ -83,6 +87,10 @@ struct vmemmap_altmap_fixture {
 	unsigned long dev_nr;
 	struct vmemmap_altmap_counters before;
 	unsigned int nr_good_allocs;
+	bool fail_huge;
+	u64 salt;
+	bool device_lost;
+	struct list_head altmaps;
 	struct list_head blocks;
 	struct list_head populated;
 };
@@ -102,7 +110,7 @@ int vmemmap_altmap_init(struct kunit *test);
 void vmemmap_altmap_exit(struct kunit *test);
 
 const void *vmemmap_altmap_backings(struct kunit *test, const void *prev, char *desc);
-bool vmemmap_altmap_is_backing(const struct kunit *test);
+bool vmemmap_altmap_has_altmap(const struct kunit *test);
 
 struct vmem_altmap *vmemmap_altmap_new(struct vmemmap_altmap_fixture *f,
 				       unsigned long reserve, unsigned long free);
@@ -126,8 +134,12 @@ void vmemmap_altmap_fail_alloc(struct vmemmap_altmap_fixture *f,
 void vmemmap_altmap_expect_as_before(struct vmemmap_altmap_fixture *f);
 void vmemmap_altmap_expect_unmapped(struct vmemmap_altmap_fixture *f,
 				    unsigned int unit, unsigned int nr_units);
-void vmemmap_altmap_expect_device_intact(struct vmemmap_altmap_fixture *f,
-					 const struct vmem_altmap *altmap);
+void vmemmap_altmap_expect_device_intact(struct vmemmap_altmap_fixture *f);
+
+u64 vmemmap_altmap_fill(struct vmemmap_altmap_fixture *f,
+			unsigned int unit, unsigned int nr_units);
+void vmemmap_altmap_expect_filled(struct vmemmap_altmap_fixture *f, unsigned int unit,
+				  unsigned int nr_units, u64 salt);
 void vmemmap_altmap_expect_usable(struct vmemmap_altmap_fixture *f,
 				  unsigned int unit, unsigned int nr_units);
 

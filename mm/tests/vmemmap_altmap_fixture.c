@@ -6,6 +6,7 @@
 #include <kunit/resource.h>
 #include <kunit/static_stub.h>
 #include <kunit/test-bug.h>
+#include <kunit/visibility.h>
 #include <kunit/vmemmap_altmap.h>
 #include <linux/cacheflush.h>
 #include <linux/io.h>
@@ -19,6 +20,11 @@ MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
 
 /* What canaries consist of; no memmap pattern looks like it. */
 #define CANARY	0x63616e6172794d4dULL
+
+struct altmap_record {
+	struct list_head list;
+	struct vmem_altmap altmap;
+};
 
 struct populated {
 	struct list_head list;
@@ -35,7 +41,8 @@ struct ram_block {
 /*
  * References that the fixture has on each page of the device, and on the first
  * page of each block of System RAM, on top of that of their user. A page that is
- * freed by mistake, or twice, is then seen and not reused.
+ * freed by mistake, or twice, is then seen and not reused. Of a larger block that
+ * holds for the first page only, so a device that lost a page is never freed.
  */
 #define HOLD	2
 
@@ -79,7 +86,7 @@ static bool section_range_absent(unsigned long pfn, unsigned long nr)
 static void count_entries(unsigned long addr, unsigned long end,
 			  long *tables, long *leaves)
 {
-	unsigned long next;
+	unsigned long next, start = addr;
 
 	*tables = 0;
 	*leaves = 0;
@@ -106,7 +113,7 @@ static void count_entries(unsigned long addr, unsigned long end,
 			continue;
 		}
 		/* A table is counted where its first address is met. */
-		if (IS_ALIGNED(addr, PUD_SIZE))
+		if (addr == start || IS_ALIGNED(addr, PUD_SIZE))
 			++*tables;
 		pmd = pmd_offset(pud, addr);
 		next = pmd_addr_end(addr, end);
@@ -116,7 +123,7 @@ static void count_entries(unsigned long addr, unsigned long end,
 			++*leaves;
 			continue;
 		}
-		if (IS_ALIGNED(addr, PMD_SIZE))
+		if (addr == start || IS_ALIGNED(addr, PMD_SIZE))
 			++*tables;
 		pte = pte_offset_kernel(pmd, addr);
 		next = addr + PAGE_SIZE;
@@ -159,7 +166,7 @@ struct vmemmap_altmap_leaf vmemmap_altmap_leaf(unsigned long addr)
 		return (struct vmemmap_altmap_leaf) {};
 	return (struct vmemmap_altmap_leaf) { PAGE_SIZE, pte_pfn(pte) };
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_leaf, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_leaf);
 
 /* Free pages, without the inaccuracy of per-cpu differences and lists. */
 static long nr_free_pages_exact(void)
@@ -215,7 +222,7 @@ void vmemmap_altmap_count(const struct vmemmap_altmap_fixture *f,
 	now->nr_pagetable = nr_pagetable_exact();
 	now->free_pages = nr_free_pages_exact();
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_count, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_count);
 
 /**
  * vmemmap_altmap_addr - address of a unit's memmap
@@ -229,7 +236,7 @@ unsigned long vmemmap_altmap_addr(const struct vmemmap_altmap_fixture *f,
 {
 	return (unsigned long)pfn_to_page(f->hole_pfn + unit * f->unit_pages);
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_addr, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_addr);
 
 /**
  * vmemmap_altmap_new - make an altmap from the device's pages
@@ -252,15 +259,16 @@ struct vmem_altmap *vmemmap_altmap_new(struct vmemmap_altmap_fixture *f,
 		.reserve = reserve,
 		.free = free,
 	};
-	struct vmem_altmap *altmap;
+	struct altmap_record *r;
 
 	KUNIT_ASSERT_LT_MSG(f->test, reserve + free, f->dev_nr,
 			    "the device has no page left for data");
-	altmap = kunit_kmalloc(f->test, sizeof(*altmap), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(f->test, altmap);
-	return memcpy(altmap, &template, sizeof(template));
+	r = kunit_kzalloc(f->test, sizeof(*r), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(f->test, r);
+	list_add(&r->list, &f->altmaps);
+	return memcpy(&r->altmap, &template, sizeof(template));
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_new, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_new);
 
 /*
  * Stands in for vmemmap_alloc_block(): calls it, but keeps the books, and lets it
@@ -273,16 +281,18 @@ static void *alloc_block(unsigned long size, int node)
 	struct ram_block *b;
 	void *p;
 
-	if (!f->nr_good_allocs)
+	if (!f->nr_good_allocs || (f->fail_huge && size > PAGE_SIZE))
 		return NULL;
 	f->nr_good_allocs--;
 
-	kunit_deactivate_static_stub(test, vmemmap_alloc_block);
+	/* Nothing is redirected while no test is current. */
+	current->kunit_test = NULL;
 	p = vmemmap_alloc_block(size, node);
-	kunit_activate_static_stub(test, vmemmap_alloc_block, alloc_block);
-
+	current->kunit_test = test;
 	if (!p)
 		return NULL;
+	/* Who needs zeroes has to write them. */
+	memset(p, 0x5a, size);
 
 	b = kunit_kzalloc(test, sizeof(*b), GFP_KERNEL);
 	if (!b) {
@@ -337,19 +347,19 @@ const void *vmemmap_altmap_backings(struct kunit *test, const void *prev, char *
 {
 	return backings_gen_params(test, prev, desc);
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_backings, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_backings);
 
 /**
- * vmemmap_altmap_is_backing - tell the case from its twin
+ * vmemmap_altmap_has_altmap - tell the case from its twin
  * @test: the test
  *
  * Return: true if the current parameter of vmemmap_altmap_backings() is "altmap".
  */
-bool vmemmap_altmap_is_backing(const struct kunit *test)
+bool vmemmap_altmap_has_altmap(const struct kunit *test)
 {
 	return ((const struct backing *)test->param_value)->altmap;
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_is_backing, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_has_altmap);
 
 /**
  * vmemmap_altmap_backing - make the altmap for a case, and none for its twin
@@ -362,10 +372,10 @@ EXPORT_SYMBOL_NS(vmemmap_altmap_is_backing, "EXPORTED_FOR_KUNIT_TESTING");
 struct vmem_altmap *vmemmap_altmap_backing(struct vmemmap_altmap_fixture *f,
 					   unsigned long reserve, unsigned long free)
 {
-	return vmemmap_altmap_is_backing(f->test) ?
+	return vmemmap_altmap_has_altmap(f->test) ?
 	       vmemmap_altmap_new(f, reserve, free) : NULL;
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_backing, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_backing);
 
 /* Frees without bookkeeping of ranges. */
 static void free_units(struct vmemmap_altmap_fixture *f, unsigned int unit,
@@ -385,39 +395,40 @@ static void free_units(struct vmemmap_altmap_fixture *f, unsigned int unit,
  * @nr_units: number of units
  * @altmap: where to take the pages from, or %NULL
  *
- * A range that was populated and not freed when the case ends is freed then.
+ * One unit after the other, until one fails. As callers of vmemmap_populate() do,
+ * a case has to free the range also then; what was not freed when the case ends is
+ * freed by vmemmap_altmap_exit().
  *
- * Return: what vmemmap_populate() returned.
+ * Return: what vmemmap_populate() returned last.
  */
 int vmemmap_altmap_populate(struct vmemmap_altmap_fixture *f, unsigned int unit,
 			    unsigned int nr_units, struct vmem_altmap *altmap)
 {
-	unsigned long start = vmemmap_altmap_addr(f, unit);
-	unsigned long end = vmemmap_altmap_addr(f, unit + nr_units);
 	struct populated *p;
-	int err;
+	int i, err = 0;
 
 	KUNIT_ASSERT_LE(f->test, unit + nr_units, VMEMMAP_ALTMAP_HOLE_UNITS);
 	p = kunit_kzalloc(f->test, sizeof(*p), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(f->test, p);
+	p->unit = unit;
+	p->nr_units = nr_units;
+	p->altmap = altmap;
+	list_add(&p->list, &f->populated);
 
 	mem_hotplug_begin();
-	err = vmemmap_populate(start, end, 0, altmap);
-	if (!err)
-		flush_cache_vmap(start, end);
-	mem_hotplug_done();
+	/* Not all architectures take more than a section in one go. */
+	for (i = 0; i < nr_units && !err; i++) {
+		unsigned long start = vmemmap_altmap_addr(f, unit + i);
+		unsigned long end = vmemmap_altmap_addr(f, unit + i + 1);
 
-	if (!err) {
-		p->unit = unit;
-		p->nr_units = nr_units;
-		p->altmap = altmap;
-		list_add(&p->list, &f->populated);
-	} else {
-		kunit_kfree(f->test, p);
+		err = vmemmap_populate(start, end, first_memory_node, altmap);
+		if (!err)
+			flush_cache_vmap(start, end);
 	}
+	mem_hotplug_done();
 	return err;
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_populate, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_populate);
 
 /**
  * vmemmap_altmap_populate_ok - populate the memmap of some units, or end the case
@@ -431,7 +442,7 @@ void vmemmap_altmap_populate_ok(struct vmemmap_altmap_fixture *f, unsigned int u
 {
 	KUNIT_ASSERT_EQ(f->test, vmemmap_altmap_populate(f, unit, nr_units, altmap), 0);
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_populate_ok, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_populate_ok);
 
 /**
  * vmemmap_altmap_free - free the memmap of some units
@@ -440,24 +451,23 @@ EXPORT_SYMBOL_NS(vmemmap_altmap_populate_ok, "EXPORTED_FOR_KUNIT_TESTING");
  * @nr_units: number of units
  * @altmap: what to pass to vmemmap_free()
  *
- * To be used on a range that was populated in one go, and, as callers of
- * vmemmap_populate() do, on a range for which that has failed.
+ * To be used on a range for which vmemmap_altmap_populate() was called, and which
+ * was populated or failed to be. A range that was populated twice is freed once.
  */
 void vmemmap_altmap_free(struct vmemmap_altmap_fixture *f, unsigned int unit,
 			 unsigned int nr_units, struct vmem_altmap *altmap)
 {
-	struct populated *p;
+	struct populated *p, *tmp;
 
-	list_for_each_entry(p, &f->populated, list) {
+	list_for_each_entry_safe(p, tmp, &f->populated, list) {
 		if (p->unit == unit && p->nr_units == nr_units) {
 			list_del(&p->list);
 			kunit_kfree(f->test, p);
-			break;
 		}
 	}
 	free_units(f, unit, nr_units, altmap);
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_free, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_free);
 
 /**
  * vmemmap_altmap_fail_alloc - let System RAM run out for the vmemmap
@@ -471,7 +481,7 @@ void vmemmap_altmap_fail_alloc(struct vmemmap_altmap_fixture *f,
 {
 	f->nr_good_allocs = nr_good;
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_fail_alloc, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_fail_alloc);
 
 /**
  * vmemmap_altmap_expect_as_before - expect to have left no trace
@@ -491,7 +501,7 @@ void vmemmap_altmap_expect_as_before(struct vmemmap_altmap_fixture *f)
 	KUNIT_EXPECT_EQ(f->test, now.leaves, f->before.leaves);
 	KUNIT_EXPECT_EQ(f->test, now.nr_memmap, f->before.nr_memmap);
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_expect_as_before, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_expect_as_before);
 
 /**
  * vmemmap_altmap_expect_unmapped - expect no mapping in some units' memmap
@@ -511,26 +521,36 @@ void vmemmap_altmap_expect_unmapped(struct vmemmap_altmap_fixture *f,
 	KUNIT_EXPECT_EQ_MSG(f->test, addr, end, "mapped by a leaf of %lu bytes at pfn %#lx",
 			    vmemmap_altmap_leaf(addr).size, vmemmap_altmap_leaf(addr).pfn);
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_expect_unmapped, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_expect_unmapped);
 
 static u64 *device_page(const struct vmemmap_altmap_fixture *f, unsigned long i)
 {
 	return page_address(pfn_to_page(f->dev_pfn + i));
 }
 
+/* Does some altmap of the case hand out page @pfn? */
+static bool in_a_window(const struct vmemmap_altmap_fixture *f, unsigned long pfn)
+{
+	struct altmap_record *r;
+
+	list_for_each_entry(r, &f->altmaps, list) {
+		unsigned long first = r->altmap.base_pfn + r->altmap.reserve;
+
+		if (pfn >= first && pfn < first + r->altmap.free)
+			return true;
+	}
+	return false;
+}
+
 /**
  * vmemmap_altmap_expect_device_intact - expect nobody to have taken the device's pages
  * @f: the fixture
- * @altmap: the altmap whose window may have been written to, or %NULL
  *
  * No page of the device may have been given to the page allocator, and no page
- * outside the window of @altmap may have been written to.
+ * outside the windows of the case's altmaps may have been written to.
  */
-void vmemmap_altmap_expect_device_intact(struct vmemmap_altmap_fixture *f,
-					 const struct vmem_altmap *altmap)
+void vmemmap_altmap_expect_device_intact(struct vmemmap_altmap_fixture *f)
 {
-	unsigned long first = altmap ? altmap->reserve : 0;
-	unsigned long past = altmap ? altmap->reserve + altmap->free : 0;
 	unsigned long i, j, put = 0, written = 0;
 
 	for (i = 0; i < f->dev_nr; i++) {
@@ -541,9 +561,9 @@ void vmemmap_altmap_expect_device_intact(struct vmemmap_altmap_fixture *f,
 			if (!put++)
 				kunit_info(f->test, "page %lu of the device: count %d\n",
 					   i, page_count(page) - HOLD);
-			set_page_count(page, 1 + HOLD);
+			f->device_lost = true;
 		}
-		if (i >= first && i < past)
+		if (in_a_window(f, f->dev_pfn + i))
 			continue;
 		for (j = 0; j < PAGE_SIZE / sizeof(*p) && p[j] == CANARY + i; j++)
 			;
@@ -552,57 +572,150 @@ void vmemmap_altmap_expect_device_intact(struct vmemmap_altmap_fixture *f,
 				   i, p[j], j * sizeof(*p));
 	}
 	KUNIT_EXPECT_EQ_MSG(f->test, put, 0, "pages of the device were freed as RAM");
-	KUNIT_EXPECT_EQ_MSG(f->test, written, 0, "pages outside the window were written to");
+	KUNIT_EXPECT_EQ_MSG(f->test, written, 0, "pages outside the windows were written to");
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_expect_device_intact, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_expect_device_intact);
+
+/* The altmap from which the memmap at @addr was populated, %NULL for none. */
+static struct vmem_altmap *altmap_at(const struct vmemmap_altmap_fixture *f,
+				     unsigned long addr)
+{
+	struct populated *p;
+
+	list_for_each_entry(p, &f->populated, list)
+		if (addr >= vmemmap_altmap_addr(f, p->unit) &&
+		    addr < vmemmap_altmap_addr(f, p->unit + p->nr_units))
+			return p->altmap;
+	return NULL;
+}
+
+static bool in_a_block(const struct vmemmap_altmap_fixture *f, unsigned long pfn)
+{
+	struct ram_block *b;
+
+	list_for_each_entry(b, &f->blocks, list)
+		if (pfn >= page_to_pfn(b->page) && pfn < page_to_pfn(b->page) + b->nr)
+			return true;
+	return false;
+}
+
+/*
+ * Is page @pfn, which backs the memmap at @addr, one that its owner accounts for:
+ * in the window of the altmap that was asked, or in a block of System RAM?
+ */
+static bool is_owned(const struct vmemmap_altmap_fixture *f, unsigned long addr,
+		     unsigned long pfn)
+{
+	const struct vmem_altmap *altmap = altmap_at(f, addr);
+
+	if (!altmap)
+		return in_a_block(f, pfn);
+	return pfn >= altmap->base_pfn + altmap->reserve &&
+	       pfn < altmap->base_pfn + altmap->reserve + altmap->free;
+}
+
+/* The pfn that backs @addr, or 0 with a failure if there is none or a stranger's. */
+static unsigned long backing_pfn(struct vmemmap_altmap_fixture *f, unsigned long addr)
+{
+	struct vmemmap_altmap_leaf leaf = vmemmap_altmap_leaf(addr);
+	unsigned long pfn = leaf.pfn + ((addr & (leaf.size - 1)) >> PAGE_SHIFT);
+
+	if (leaf.size && is_owned(f, addr, pfn))
+		return pfn;
+	KUNIT_FAIL(f->test, "memmap at %#lx: leaf of %lu bytes, pfn %#lx is not its owner's",
+		   addr, leaf.size, leaf.pfn);
+	return 0;
+}
 
 /**
- * vmemmap_altmap_expect_usable - expect a memmap to be memory of its own
+ * vmemmap_altmap_fill - write all struct pages of some units
  * @f: the fixture
  * @unit: number of the first unit
  * @nr_units: number of units
  *
- * Writes every struct page of the units through the vmemmap, each with a value
- * of its own. Each must then be found through the vmemmap, and in the direct
- * map at the pfn that the page tables name: no two struct pages may share memory.
+ * Each word gets a value of its own, never used before in the case. Nothing is
+ * written unless every page is backed by its owner.
+ *
+ * Return: what vmemmap_altmap_expect_filled() wants to know.
  */
-void vmemmap_altmap_expect_usable(struct vmemmap_altmap_fixture *f,
-				  unsigned int unit, unsigned int nr_units)
+u64 vmemmap_altmap_fill(struct vmemmap_altmap_fixture *f,
+			unsigned int unit, unsigned int nr_units)
 {
 	unsigned long start = vmemmap_altmap_addr(f, unit);
 	unsigned long end = vmemmap_altmap_addr(f, unit + nr_units);
-	unsigned long addr, wrong = 0;
+	unsigned long addr;
 
+	f->salt += 1ULL << 48;
+	for (addr = start; addr < end; addr += PAGE_SIZE)
+		if (!backing_pfn(f, addr))
+			return f->salt;
 	for (addr = start; addr < end; addr += sizeof(u64))
-		WRITE_ONCE(*(u64 *)addr, ~(u64)addr);
+		WRITE_ONCE(*(u64 *)addr, f->salt ^ ~(u64)addr);
+	return f->salt;
+}
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_fill);
 
-	for (addr = start; addr < end; addr += PAGE_SIZE) {
-		struct vmemmap_altmap_leaf leaf = vmemmap_altmap_leaf(addr);
-		unsigned long pfn = leaf.pfn + ((addr & (leaf.size - 1)) >> PAGE_SHIFT);
-		u64 *direct = page_address(pfn_to_page(pfn));
-		unsigned long i;
+/**
+ * vmemmap_altmap_expect_filled - expect struct pages to hold what was written
+ * @f: the fixture
+ * @unit: number of the first unit
+ * @nr_units: number of units
+ * @salt: what vmemmap_altmap_fill() returned
+ *
+ * Each word must be found through the vmemmap, and in the direct map at the pfn
+ * that the page tables name: no two struct pages may share memory.
+ */
+void vmemmap_altmap_expect_filled(struct vmemmap_altmap_fixture *f, unsigned int unit,
+				  unsigned int nr_units, u64 salt)
+{
+	unsigned long addr = vmemmap_altmap_addr(f, unit);
+	unsigned long end = vmemmap_altmap_addr(f, unit + nr_units);
+	unsigned long i, wrong = 0;
 
+	for (; addr < end; addr += PAGE_SIZE) {
+		unsigned long pfn = backing_pfn(f, addr);
+		u64 *direct;
+
+		if (!pfn)
+			return;
+		direct = page_address(pfn_to_page(pfn));
 		for (i = 0; i < PAGE_SIZE / sizeof(u64); i++) {
-			u64 expected = ~(u64)(addr + i * sizeof(u64));
+			u64 expected = salt ^ ~(u64)(addr + i * sizeof(u64));
 
 			if (READ_ONCE(((u64 *)addr)[i]) == expected &&
 			    READ_ONCE(direct[i]) == expected)
 				continue;
 			if (!wrong++)
-				kunit_info(f->test, "memmap at %#lx: %#llx in the vmemmap, %#llx at pfn %#lx\n",
+				kunit_info(f->test, "%#lx: %#llx in the vmemmap, %#llx at pfn %#lx\n",
 					   addr + i * sizeof(u64), ((u64 *)addr)[i],
 					   direct[i], pfn);
 		}
 	}
 	KUNIT_EXPECT_EQ(f->test, wrong, 0);
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_expect_usable, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_expect_filled);
+
+/**
+ * vmemmap_altmap_expect_usable - expect a memmap to be memory of its own
+ * @f: the fixture
+ * @unit: number of the first unit
+ * @nr_units: number of units
+ */
+void vmemmap_altmap_expect_usable(struct vmemmap_altmap_fixture *f,
+				  unsigned int unit, unsigned int nr_units)
+{
+	vmemmap_altmap_expect_filled(f, unit, nr_units,
+				     vmemmap_altmap_fill(f, unit, nr_units));
+}
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_expect_usable);
 
 static void free_device(void *data)
 {
 	struct vmemmap_altmap_fixture *f = data;
 	unsigned long i;
 
+	if (f->device_lost)
+		return;
 	for (i = 0; i < f->dev_nr; i++)
 		set_page_count(pfn_to_page(f->dev_pfn + i), 1);
 	free_contig_range(f->dev_pfn, f->dev_nr);
@@ -614,7 +727,7 @@ static int alloc_device(struct vmemmap_altmap_fixture *f)
 	unsigned long i, j;
 
 	f->dev_nr = roundup_pow_of_two(VMEMMAP_ALTMAP_DEVICE_UNITS * f->unit_nr);
-	page = alloc_contig_pages(f->dev_nr, GFP_KERNEL, 0, NULL);
+	page = alloc_contig_pages(f->dev_nr, GFP_KERNEL, first_memory_node, NULL);
 	if (!page)
 		return -ENOMEM;
 	f->dev_pfn = page_to_pfn(page);
@@ -633,7 +746,8 @@ static int alloc_device(struct vmemmap_altmap_fixture *f)
  * @test: the case
  *
  * Return: 0; test->priv is the &struct vmemmap_altmap_fixture. -ENOMEM if the
- * system has no room for the device.
+ * system has no room for the device, -EBUSY if an earlier case left the hole
+ * populated.
  */
 int vmemmap_altmap_init(struct kunit *test)
 {
@@ -651,6 +765,7 @@ int vmemmap_altmap_init(struct kunit *test)
 	f->leaf_size = leaf_size();
 	f->leaf_nr = f->leaf_size >> PAGE_SHIFT;
 	f->nr_good_allocs = UINT_MAX;
+	INIT_LIST_HEAD(&f->altmaps);
 	INIT_LIST_HEAD(&f->blocks);
 	INIT_LIST_HEAD(&f->populated);
 	err = alloc_device(f);
@@ -659,17 +774,22 @@ int vmemmap_altmap_init(struct kunit *test)
 	test->priv = f;
 	kunit_activate_static_stub(test, vmemmap_alloc_block, alloc_block);
 	vmemmap_altmap_count(f, &f->before);
-	return 0;
+	return f->before.leaves ? -EBUSY : 0;
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_init, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_init);
 
 /**
  * vmemmap_altmap_exit - expect a case to have left nothing behind
  * @test: the case
+ *
+ * Frees what the case did not. Then no mapping, page or count may be left, every
+ * altmap must be as good as new, and the device intact.
  */
 void vmemmap_altmap_exit(struct kunit *test)
 {
 	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmemmap_altmap_counters now;
+	struct altmap_record *r;
 	struct populated *p;
 
 	if (!f)
@@ -678,8 +798,17 @@ void vmemmap_altmap_exit(struct kunit *test)
 		free_units(f, p->unit, p->nr_units, p->altmap);
 	vmemmap_altmap_expect_unmapped(f, 0, VMEMMAP_ALTMAP_HOLE_UNITS);
 	vmemmap_altmap_expect_as_before(f);
+	vmemmap_altmap_expect_device_intact(f);
+	list_for_each_entry(r, &f->altmaps, list) {
+		KUNIT_EXPECT_EQ(test, r->altmap.alloc, 0);
+		KUNIT_EXPECT_EQ(test, r->altmap.align, 0);
+	}
+	/* Who still maps the device may write to it. */
+	vmemmap_altmap_count(f, &now);
+	if (now.leaves)
+		f->device_lost = true;
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_exit, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_exit);
 
 /*
  * Looks for absent sections whose memmap has page tables of its own, so that
@@ -689,7 +818,7 @@ static unsigned long find_hole(void)
 {
 	unsigned long nr = VMEMMAP_ALTMAP_HOLE_UNITS * unit_pages();
 	unsigned long step = roundup_pow_of_two(max(PUD_SIZE / sizeof(struct page), nr));
-	unsigned long pfn, last = 1UL << (MAX_PHYSMEM_BITS - PAGE_SHIFT);
+	unsigned long pfn, last = PHYS_PFN(mhp_get_pluggable_range(true).end);
 
 	for (pfn = step; pfn + step <= last; pfn += step) {
 		unsigned long addr = (unsigned long)pfn_to_page(pfn);
@@ -717,8 +846,8 @@ static unsigned long find_hole(void)
  */
 int vmemmap_altmap_suite_init(struct kunit_suite *suite)
 {
-	unsigned long start, end;
-	int err;
+	unsigned long start, end, addr, size;
+	int err = 0;
 
 	hole_pfn = find_hole();
 	if (!hole_pfn) {
@@ -726,14 +855,16 @@ int vmemmap_altmap_suite_init(struct kunit_suite *suite)
 		return -ENXIO;
 	}
 	start = (unsigned long)pfn_to_page(hole_pfn);
-	end = start + unit_pages() * sizeof(struct page);
+	size = unit_pages() * sizeof(struct page);
+	end = start + VMEMMAP_ALTMAP_HOLE_UNITS * size;
 	mem_hotplug_begin();
-	err = vmemmap_populate(start, end, 0, NULL);
+	for (addr = start; addr < end && !err; addr += size)
+		err = vmemmap_populate(addr, addr + size, first_memory_node, NULL);
 	vmemmap_free(start, end, NULL);
 	mem_hotplug_done();
 	return err;
 }
-EXPORT_SYMBOL_NS(vmemmap_altmap_suite_init, "EXPORTED_FOR_KUNIT_TESTING");
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_suite_init);
 
 MODULE_DESCRIPTION("Fixture for KUnit tests that populate and free the vmemmap");
 MODULE_LICENSE("GPL");
