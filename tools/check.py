@@ -20,6 +20,7 @@ import tomllib
 from pathlib import Path
 
 import base
+import prereq
 import series
 from common import BASES, KERNEL_DIRS, SERIES, Stop, run_main, say, spawn
 
@@ -271,6 +272,9 @@ def series_am(repo):
 
 
 def checkpatch(repo):
+    if not prereq.present("Term/ANSIColor.pm"):
+        raise Skip("perl is incomplete: apt-get install perl")
+
     def one_patch(job):
         one, tree, path = job
         text = path.read_text(encoding="utf-8", errors="replace").split("\n")

@@ -21,9 +21,11 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86", "qemu-system-ppc64": "qemu-system-ppc",
     "qemu-system-aarch64": "qemu-system-arm", "qemu-system-riscv64": "qemu-system-misc",
     "qemu-system-s390x": "qemu-system-misc",
+    "Term/ANSIColor.pm": "perl", "shellcheck": "shellcheck",
 }
 ALWAYS = ("git", "make", "gcc", "stdio.h", "ld", "flex", "bison", "bc", "xz")
 WANTED = ("ccache",)        # saves time only: a user without root goes on without
+CHECKS = ("Term/ANSIColor.pm", "shellcheck")    # of make check: checkpatch.pl is more than perl-base can run
 
 
 def package(need):
@@ -34,7 +36,10 @@ def package(need):
 
 
 def present(need):
-    """Whether the command or header `need` is installed."""
+    """Whether the command, header or Perl module `need` is installed."""
+    if need.endswith(".pm"):
+        return shutil.which("perl") is not None and \
+            not subprocess.run(["perl", "-e", f"require '{need}'"], stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
     if not need.endswith(".h"):
         return shutil.which(need) is not None
     places = [Path("/usr/include"), *Path("/usr/include").glob("*-linux-gnu*")]
@@ -51,9 +56,9 @@ def needs(environments):
     return list(dict.fromkeys(found))
 
 
-def ensure(environments):
-    """Install what is missing, or stop with the command that does."""
-    missing = [need for need in needs(environments) if not present(need)]
+def ensure(environments, more=()):
+    """Install what is missing for `environments`, and of `more`, or stop with the command that does."""
+    missing = [need for need in (*needs(environments), *more) if not present(need)]
     wanted = [need for need in WANTED if not present(need)]
     if not missing and not (wanted and os.geteuid() == 0):
         if wanted:
