@@ -8,6 +8,7 @@ without touching the system's. A base is complete or not there at all.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -68,6 +69,7 @@ def require_series(name):
         raise Stop(f"no series for base {name} yet: there are patches for {', '.join(supported()) or 'none'}")
 
 
+@functools.cache        # says so once
 def get_base(name=None):
     """The base `name`, or the newest supported one that can be had; says which and why."""
     if name:
