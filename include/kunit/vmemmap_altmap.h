@@ -67,8 +67,9 @@ struct vmemmap_altmap_counters {
  * @dev_pfn: first page of the device, aligned to the device's size
  * @dev_nr: number of pages of the device
  * @before: the counters when the case began
- * @nr_good_allocs: what vmemmap_altmap_fail_alloc() counts down
- * @fail_huge: whether only single pages of System RAM are to be had
+ * @nr_good_allocs: blocks and page tables of System RAM that are still to be had,
+ *	for the case to set; UINT_MAX, as many as there are
+ * @fail_huge: whether only single pages of System RAM are to be had, likewise
  * @salt: makes the pattern of each vmemmap_altmap_fill() unlike all others
  * @device_lost: a page of the device was freed as RAM; never free the device
  * @altmaps: what vmemmap_altmap_new() made, private to the fixture
@@ -128,8 +129,6 @@ void vmemmap_altmap_free(struct vmemmap_altmap_fixture *f, unsigned int unit,
 struct vmemmap_altmap_leaf vmemmap_altmap_leaf(unsigned long addr);
 void vmemmap_altmap_count(const struct vmemmap_altmap_fixture *f,
 			  struct vmemmap_altmap_counters *now);
-void vmemmap_altmap_fail_alloc(struct vmemmap_altmap_fixture *f,
-			       unsigned int nr_good);
 
 void vmemmap_altmap_expect_as_before(struct vmemmap_altmap_fixture *f);
 void vmemmap_altmap_expect_unmapped(struct vmemmap_altmap_fixture *f,

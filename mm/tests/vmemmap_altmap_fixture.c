@@ -9,7 +9,6 @@
 #include <kunit/visibility.h>
 #include <kunit/vmemmap_altmap.h>
 #include <linux/cacheflush.h>
-#include <linux/io.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mmzone.h>
 #include <linux/pgtable.h>
@@ -470,20 +469,6 @@ void vmemmap_altmap_free(struct vmemmap_altmap_fixture *f, unsigned int unit,
 EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_free);
 
 /**
- * vmemmap_altmap_fail_alloc - let System RAM run out for the vmemmap
- * @f: the fixture
- * @nr_good: number of blocks and page tables that are still to be had
- *
- * Lasts until the case ends, or until called with UINT_MAX.
- */
-void vmemmap_altmap_fail_alloc(struct vmemmap_altmap_fixture *f,
-			       unsigned int nr_good)
-{
-	f->nr_good_allocs = nr_good;
-}
-EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_fail_alloc);
-
-/**
  * vmemmap_altmap_expect_as_before - expect to have left no trace
  * @f: the fixture
  *
@@ -528,17 +513,22 @@ static u64 *device_page(const struct vmemmap_altmap_fixture *f, unsigned long i)
 	return page_address(pfn_to_page(f->dev_pfn + i));
 }
 
+/* vmem_altmap_owns_pfn(), told independently. */
+static bool in_window(const struct vmem_altmap *altmap, unsigned long pfn)
+{
+	unsigned long first = altmap->base_pfn + altmap->reserve;
+
+	return pfn >= first && pfn < first + altmap->free;
+}
+
 /* Does some altmap of the case hand out page @pfn? */
 static bool in_a_window(const struct vmemmap_altmap_fixture *f, unsigned long pfn)
 {
 	struct altmap_record *r;
 
-	list_for_each_entry(r, &f->altmaps, list) {
-		unsigned long first = r->altmap.base_pfn + r->altmap.reserve;
-
-		if (pfn >= first && pfn < first + r->altmap.free)
+	list_for_each_entry(r, &f->altmaps, list)
+		if (in_window(&r->altmap, pfn))
 			return true;
-	}
 	return false;
 }
 
@@ -608,10 +598,7 @@ static bool is_owned(const struct vmemmap_altmap_fixture *f, unsigned long addr,
 {
 	const struct vmem_altmap *altmap = altmap_at(f, addr);
 
-	if (!altmap)
-		return in_a_block(f, pfn);
-	return pfn >= altmap->base_pfn + altmap->reserve &&
-	       pfn < altmap->base_pfn + altmap->reserve + altmap->free;
+	return altmap ? in_window(altmap, pfn) : in_a_block(f, pfn);
 }
 
 /* The pfn that backs @addr, or 0 with a failure if there is none or a stranger's. */

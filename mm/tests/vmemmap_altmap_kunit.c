@@ -176,7 +176,7 @@ static void exact_fit_is_enough(struct kunit *test)
 	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, f->leaf_nr, 2 * f->unit_nr);
 
 	if (!altmap)
-		vmemmap_altmap_fail_alloc(f, ram_blocks_needed(test, 2));
+		f->nr_good_allocs = ram_blocks_needed(test, 2);
 	vmemmap_altmap_populate_ok(f, 0, 2, altmap);
 	expect_whole_leaves(test, 0, 2);
 	if (altmap) {
@@ -198,7 +198,7 @@ static void one_page_short_is_enomem(struct kunit *test)
 	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, f->leaf_nr, f->unit_nr - 1);
 
 	if (!altmap)
-		vmemmap_altmap_fail_alloc(f, ram_blocks_needed(test, 1) - 1);
+		f->nr_good_allocs = ram_blocks_needed(test, 1) - 1;
 	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate(f, 0, 1, altmap), -ENOMEM);
 	vmemmap_altmap_free(f, 0, 1, altmap);
 	if (altmap) {
@@ -225,7 +225,7 @@ static void exhaustion_leaves_the_neighbour_alone(struct kunit *test)
 	if (altmap)
 		memcpy(&after_first, altmap, sizeof(after_first));
 	else
-		vmemmap_altmap_fail_alloc(f, 0);
+		f->nr_good_allocs = 0;
 
 	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate(f, 1, 1, altmap), -ENOMEM);
 	vmemmap_altmap_free(f, 1, 1, altmap);
@@ -427,7 +427,8 @@ static int add_section(struct vmemmap_altmap_fixture *f, struct vmem_altmap *alt
 	int err;
 
 	mem_hotplug_begin();
-	err = sparse_add_section(0, f->hole_pfn, PAGES_PER_SECTION, altmap, NULL);
+	err = sparse_add_section(first_memory_node, f->hole_pfn, PAGES_PER_SECTION,
+				 altmap, NULL);
 	mem_hotplug_done();
 	return err;
 }

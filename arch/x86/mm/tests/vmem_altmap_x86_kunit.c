@@ -58,7 +58,7 @@ static void huge_leaf_has_the_attributes_of_kernel_data(struct kunit *test)
 	vmemmap_altmap_free(f, 0, 1, altmap);
 }
 
-/* Test that sections populated in one go take one block after the other. */
+/* Test that sections take one block after the other, and are freed in one go. */
 static void several_sections_take_consecutive_blocks(struct kunit *test)
 {
 	struct vmemmap_altmap_fixture *f = test->priv;
@@ -103,14 +103,13 @@ static void sections_are_freed_in_any_order(struct kunit *test)
 
 /*
  * Test that the first section for which the altmap has no room is refused with
- * -ENOMEM, however it is asked for, and that those before it stay.
+ * -ENOMEM, alone and as the first of three, and that those before it stay.
  */
 static void section_without_room_is_enomem(struct kunit *test)
 {
 	struct vmemmap_altmap_fixture *f = test->priv;
 	/* One block behind the alignment gap. The gap lacks a page for another. */
 	struct vmem_altmap *altmap = vmemmap_altmap_new(f, 1, PMD_NR - 1 + PMD_NR);
-
 	u64 salt;
 
 	vmemmap_altmap_populate_ok(f, 0, 1, altmap);
