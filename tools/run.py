@@ -30,7 +30,7 @@ import verdict
 import worktree
 from common import CACHE, OUT, SERIES, Stop, disk_full, hold, marked, need_space, run_main, say, spawn, step, write
 
-BUILD_FIELDS = ("arch", "kunitconfig", "kconfig_add", "make_options", "cross_compile")
+BUILD_FIELDS = ("arch", "kunitconfig", "kconfig_add", "kconfig_own", "make_options", "cross_compile")
 BUILD_MIB = 900         # a build directory and its share of the compiler cache
 SCHEMA = 1
 GRACE = 5               # seconds that kunit.py may take beyond its own timeout, and again to end
@@ -41,9 +41,11 @@ DROPPED = ("ARCH", "CROSS_COMPILE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVE
 
 
 def environments():
-    """{name: table} of tools/environments.toml."""
+    """{name: table} of tools/environments.toml, each with all its fields."""
     tables = tomllib.loads((SERIES / "tools/environments.toml").read_text(encoding="utf-8"))
     for name, table in tables.items():
+        if "like" in table:     # an earlier one, so that is complete
+            tables[name] = table = {**tables[table["like"]], **table}
         table["name"] = name
         first = next(other for other in tables.values() if other["build"] == table["build"])
         if any(first[field] != table[field] for field in BUILD_FIELDS):
@@ -82,7 +84,7 @@ def options(env, build_dir):
     """kunit.py's options that configure and build `env`."""
     words = [f"--build_dir={build_dir}", f"--arch={env['arch']}"]
     words += [f"--kunitconfig={path}" for path in env["kunitconfig"]]
-    words += [f"--kconfig_add={line}" for line in env["kconfig_add"]]
+    words += [f"--kconfig_add={line}" for line in env["kconfig_add"] + env["kconfig_own"]]
     words += [f"--make_options={option}" for option in env["make_options"]]
     return words + ([f"--cross_compile={env['cross_compile']}"] if env["cross_compile"] else [])
 
@@ -199,7 +201,7 @@ def guest(kunit, work, env, filter_glob, out):
             decoded = json.loads(results.read_text(encoding="utf-8"))
         except ValueError:
             results.unlink()        # half-written
-    judged = verdict.judge(text, decoded, status, env["suites"], filter_glob, hang)
+    judged = verdict.judge(text, decoded, status, env["suites"], env["skips"], filter_glob, hang)
     if has_junit(work) and judged.status == verdict.PASS:
         try:
             xml.etree.ElementTree.parse(junit)
@@ -267,8 +269,8 @@ def explain(env, judged, log):
                 say(f"    {suite.name}.{case.name}{'' if node is case else '/' + node.name}")
                 for line in node.notes[-15:]:
                     say(f"        {line.strip()}")
-    # Not a mere failed case: how the guest ended, and around its first complaint.
-    if any(not reason.startswith("failed: ") for reason in judged.reasons):
+    # Not a mere failed or skipped case: how the guest ended, and around its first complaint.
+    if any(not re.match("failed: |(not )?skipped, ", reason) for reason in judged.reasons):
         lines = verdict.parse(log.read_text(encoding="utf-8", errors="replace")).lines if log.exists() else []
         first = next((i for i, line in enumerate(lines) if verdict.TROUBLE.match(line)), len(lines))
         start = min(first, max(0, len(lines) - 15))
@@ -291,7 +293,11 @@ def matrix(envs, rows, verdicts):
     """Lines of the table: environments by suites, passed/total cases."""
     suites = list(dict.fromkeys([name for env in envs for name in env["suites"]]
                                 + [suite.name for judged in verdicts.values() for suite in judged.suites]))
-    table = [["environment", "accel", *suites, "build s", "run s", "verdict"]]
+    # The words of a suite's name stand below each other: that is as wide as the numbers.
+    heads = [["environment"], ["accel"], *(re.findall("[^_]+_*", name) for name in suites),
+             ["build s"], ["run s"], ["verdict"]]
+    deep = max(map(len, heads))
+    table = list(zip(*([""] * (deep - len(head)) + head for head in heads)))
     for row in rows:
         judged = verdicts.get(row["name"])
         counts = {suite.name: f"{sum(case.status == verdict.PASS for case in suite.rows)}/"

@@ -4,8 +4,8 @@
     python3 tools/verdict.py LOG        print the cases of a recorded log and what is wrong with it
 
 The log is parsed here independently of kunit.py, and the two must agree:
-a green verdict needs every planned suite and case to be there, and a log
-without a kernel complaint even where all cases passed.
+a green verdict needs every planned suite and case to be there, no case skipped
+that should run, and a log without a kernel complaint even where all cases passed.
 """
 
 import dataclasses
@@ -42,6 +42,7 @@ class Case:
     start: float = None         # seconds of guest time
     end: float = None
     status: str = ERROR
+    comment: str = ""           # behind the # of its result line, without SKIP
     plan: int = None
     rows: list = dataclasses.field(default_factory=list)
     notes: list = dataclasses.field(default_factory=list)   # its diagnostic lines
@@ -51,9 +52,9 @@ class Case:
         return None if self.start is None or self.end is None else round(self.end - self.start, 6)
 
     def leaves(self, path=()):
-        """(path, status) of everything below that has no rows itself."""
+        """(path, node) of everything below that has no rows itself."""
         path = (*path, self.name)
-        return [leaf for row in self.rows for leaf in row.leaves(path)] if self.rows else [(path, self.status)]
+        return [leaf for row in self.rows for leaf in row.leaves(path)] if self.rows else [(path, self)]
 
 
 @dataclasses.dataclass
@@ -100,7 +101,7 @@ def parse(text):
             continue
         began = True
         indent = len(match.group(1))
-        _, version, subtest, plan, result, number, name, skip, _ = match.groups()
+        _, version, subtest, plan, result, number, name, skip, comment = match.groups()
         if version:
             continue
         if subtest:
@@ -125,7 +126,7 @@ def parse(text):
             if int(number) != len(parent[1].rows) + 1:
                 log.faults.append(f"result {number} of {name} comes as number {len(parent[1].rows) + 1}")
             node.status = FAIL if result == "not ok" else SKIP if skip else PASS
-            node.end, node.notes = now, node.notes + notes
+            node.end, node.notes, node.comment = now, node.notes + notes, (comment or "").strip()
             parent[1].rows.append(node)
             last, notes = now, []
     while len(stack) > 1:       # what was running when the log ended
@@ -162,12 +163,28 @@ def json_leaves(group, path=()):
     return found
 
 
-def judge(text, results, exit_status, promised, filter_glob="", hang=""):
+def wrong_skips(suites, skips, filter_glob):
+    """What says that the cases skipped are not exactly those that match `skips`."""
+    ran = {"/".join([".".join(path[:2]), *path[2:]]): node for suite in suites for path, node in suite.leaves()}
+    expected = {glob: {name for name in ran if any(fnmatch.fnmatchcase(whole, glob)
+                                                   for whole in (name, name.partition("/")[0]))} for glob in skips}
+    for name, node in ran.items():
+        globs = [glob for glob, names in expected.items() if name in names]
+        if node.status == SKIP and not globs:
+            yield f"skipped, but not expected to be: {name} ({node.comment or 'no reason given'})"
+        elif node.status != SKIP and globs:
+            yield f"not skipped, but expected to be by '{globs[0]}': {name}"
+    for glob, names in expected.items():
+        if not names and not filter_glob:
+            yield f"skips has '{glob}', which no case matches"
+
+
+def judge(text, results, exit_status, promised, skips=(), filter_glob="", hang=""):
     """Verdict of one environment's run.
 
     `text` is the guest's raw log, `results` kunit.py's JSON (decoded, None if
-    there is none), `promised` the suites that must have run, `hang` says how
-    the time limit was hit, if it was.
+    there is none), `promised` the suites that must have run, `skips` globs of the
+    cases that must not, `hang` says how the time limit was hit, if it was.
     """
     log = parse(text)
     suites = log.suites
@@ -204,8 +221,9 @@ def judge(text, results, exit_status, promised, filter_glob="", hang=""):
                 reasons.append(f"suite {name} did not run")
             elif not any(case.status == PASS for case in suite.rows):
                 reasons.append(f"suite {name}: every case was skipped")
+        reasons += wrong_skips(suites, skips, filter_glob)
     if not reasons:
-        ours = sorted(leaf for suite in suites for leaf in suite.leaves())
+        ours = sorted((path, node.status) for suite in suites for path, node in suite.leaves())
         if results is None:
             reasons.append("kunit.py wrote no JSON")
         elif sorted(json_leaves(results)) != ours:

@@ -12,9 +12,12 @@
  *   the device:  reserve | window of the altmap | data      (RAM of the test)
  *                CCCCCCC                          CCCC      (canaries)
  *
- * A unit is the smallest range of whole sections whose memmap consists of whole
- * leaves, the largest mapping that the architecture uses for it: one section
- * on x86_64.
+ * A unit is the memmap of a section, rounded up to whole leaves, the largest
+ * mapping that the architecture uses for it: one section on x86_64. With other
+ * sizes of pages, it may describe many sections, and end within a struct page.
+ *
+ * powerpc's hash MMU has no page tables for the memmap, but a list of its blocks.
+ * They count as leaves.
  *
  * With KUNIT_CASE_PARAM(..., vmemmap_altmap_backings), a case runs twice: as
  * "altmap", and as "ram", where vmemmap_altmap_backing() gives %NULL.
@@ -29,14 +32,14 @@
 #include <linux/memremap.h>
 #include <linux/mm.h>
 
-/* Memory that the hole describes and that the device has, in units. */
+/* Size of the hole, and least size of the device, in units. */
 #define VMEMMAP_ALTMAP_HOLE_UNITS	4
 #define VMEMMAP_ALTMAP_DEVICE_UNITS	8
 
 /**
  * struct vmemmap_altmap_counters - everything that has to return to its value
- * @ram: pages of System RAM that were allocated for memmap and page tables of
- *	the hole, and not freed
+ * @ram: pages of System RAM that vmemmap_alloc_block() gave for the hole, and that
+ *	were not freed: memmap, and page tables if &vmemmap_altmap_fixture.ram_tables
  * @tables: page-table pages below the top of the hole
  * @leaves: leaf entries in the hole
  * @nr_memmap: pages accounted as memmap, system-wide
@@ -59,19 +62,26 @@ struct vmemmap_altmap_counters {
  * struct vmemmap_altmap_fixture - what a case works with
  * @test: the running test
  * @hole_pfn: first described pfn of the hole
- * @unit_pages: memory that a unit describes, in pages
- * @unit_size: size of a unit's memmap, in bytes
- * @unit_nr: size of a unit's memmap, in pages
+ * @hole_size: size of the hole, in bytes of memmap
+ * @unit_size: size of a unit, in bytes of memmap; a case may choose another one
+ * @unit_nr: size of a unit, in pages of memmap
  * @leaf_size: size of the largest mapping, in bytes
  * @leaf_nr: size of the largest mapping, in pages
- * @dev_pfn: first page of the device, aligned to the device's size
+ * @dev_pfn: first page of the device, aligned to the device's size. A case may move
+ *	the device to the pfns that the hole describes, and then has to keep
+ *	accesses to the memmap from going there, see vmemmap_altmap_ram_pfn().
  * @dev_nr: number of pages of the device
+ * @ram_tables: whether page tables come from vmemmap_alloc_block()
+ * @ram_fallback: whether System RAM steps in for an altmap that has no room
  * @before: the counters when the case began
  * @nr_good_allocs: blocks and page tables of System RAM that are still to be had,
  *	for the case to set; UINT_MAX, as many as there are
  * @fail_huge: whether only single pages of System RAM are to be had, likewise
+ * @next_block: System RAM that vmemmap_alloc_block() is to give next, or %NULL
+ * @next_nr: size of that, in pages
  * @salt: makes the pattern of each vmemmap_altmap_fill() unlike all others
  * @device_lost: a page of the device was freed as RAM; never free the device
+ * @dev_page: the RAM that stands in for the device, private to the fixture
  * @altmaps: what vmemmap_altmap_new() made, private to the fixture
  * @blocks: blocks of System RAM in use, private to the fixture
  * @populated: ranges that _exit() has to free, private to the fixture
@@ -79,18 +89,23 @@ struct vmemmap_altmap_counters {
 struct vmemmap_altmap_fixture {
 	struct kunit *test;
 	unsigned long hole_pfn;
-	unsigned long unit_pages;
+	unsigned long hole_size;
 	unsigned long unit_size;
 	unsigned long unit_nr;
 	unsigned long leaf_size;
 	unsigned long leaf_nr;
 	unsigned long dev_pfn;
 	unsigned long dev_nr;
+	bool ram_tables;
+	bool ram_fallback;
 	struct vmemmap_altmap_counters before;
 	unsigned int nr_good_allocs;
 	bool fail_huge;
+	struct page *next_block;
+	unsigned long next_nr;
 	u64 salt;
 	bool device_lost;
+	struct page *dev_page;
 	struct list_head altmaps;
 	struct list_head blocks;
 	struct list_head populated;
@@ -115,10 +130,20 @@ bool vmemmap_altmap_has_altmap(const struct kunit *test);
 
 struct vmem_altmap *vmemmap_altmap_new(struct vmemmap_altmap_fixture *f,
 				       unsigned long reserve, unsigned long free);
+struct vmem_altmap *vmemmap_altmap_new_range(struct vmemmap_altmap_fixture *f,
+					     unsigned long base_pfn, unsigned long end_pfn,
+					     unsigned long reserve, unsigned long free);
 struct vmem_altmap *vmemmap_altmap_backing(struct vmemmap_altmap_fixture *f,
 					   unsigned long reserve, unsigned long free);
 unsigned long vmemmap_altmap_addr(const struct vmemmap_altmap_fixture *f,
 				  unsigned int unit);
+unsigned long vmemmap_altmap_ram_pfn(const struct vmemmap_altmap_fixture *f,
+				     unsigned long pfn);
+void vmemmap_altmap_ram_behind_device(struct vmemmap_altmap_fixture *f, unsigned long nr);
+int vmemmap_altmap_populate_range(struct vmemmap_altmap_fixture *f, unsigned long start,
+				  unsigned long end, struct vmem_altmap *altmap);
+void vmemmap_altmap_free_range(struct vmemmap_altmap_fixture *f, unsigned long start,
+			       unsigned long end, struct vmem_altmap *altmap);
 int vmemmap_altmap_populate(struct vmemmap_altmap_fixture *f, unsigned int unit,
 			    unsigned int nr_units, struct vmem_altmap *altmap);
 void vmemmap_altmap_populate_ok(struct vmemmap_altmap_fixture *f, unsigned int unit,

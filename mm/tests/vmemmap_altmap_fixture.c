@@ -11,8 +11,10 @@
 #include <linux/cacheflush.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mmzone.h>
+#include <linux/pgalloc.h>
 #include <linux/pgtable.h>
 #include <linux/sizes.h>
+#include <linux/uaccess.h>
 #include <linux/vmstat.h>
 
 MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
@@ -27,7 +29,7 @@ struct altmap_record {
 
 struct populated {
 	struct list_head list;
-	unsigned int unit, nr_units;
+	unsigned long start, end;
 	struct vmem_altmap *altmap;
 };
 
@@ -45,8 +47,71 @@ struct ram_block {
  */
 #define HOLD	2
 
+/*
+ * Of each memory that is filled, one word in this many bytes is: less than a
+ * struct page, so nobody writes one without being seen.
+ */
+#define STRIDE	32
+
+/* The device has room for a few pages, and a unit, even if a unit is a page. */
+#define DEVICE_PAGES	64UL
+
 /* Set by _suite_init(), constant afterwards. */
 static unsigned long hole_pfn;
+
+#ifdef CONFIG_PPC_BOOK3S_64
+/* The hash MMU keeps a list of blocks instead of page tables. */
+static bool has_page_tables(void)
+{
+	return radix_enabled();
+}
+
+static unsigned long block_size(void)
+{
+	return 1UL << mmu_psize_defs[mmu_vmemmap_psize].shift;
+}
+
+static struct vmemmap_altmap_leaf find_block(unsigned long addr)
+{
+	struct vmemmap_backing *b;
+
+	addr = ALIGN_DOWN(addr, block_size());
+	for (b = vmemmap_list; b; b = b->list)
+		if (b->virt_addr == addr)
+			return (struct vmemmap_altmap_leaf) { block_size(), PHYS_PFN(b->phys) };
+	return (struct vmemmap_altmap_leaf) {};
+}
+
+static long count_blocks(unsigned long start, unsigned long end)
+{
+	struct vmemmap_backing *b;
+	long nr = 0;
+
+	for (b = vmemmap_list; b; b = b->list)
+		nr += b->virt_addr >= start && b->virt_addr < end;
+	return nr;
+}
+#else
+static bool has_page_tables(void)
+{
+	return true;
+}
+
+static unsigned long block_size(void)
+{
+	return 0;
+}
+
+static struct vmemmap_altmap_leaf find_block(unsigned long addr)
+{
+	return (struct vmemmap_altmap_leaf) {};
+}
+
+static long count_blocks(unsigned long start, unsigned long end)
+{
+	return 0;
+}
+#endif
 
 /*
  * The largest mapping that vmemmap_populate() uses. arm64 has huge vmemmap
@@ -54,18 +119,32 @@ static unsigned long hole_pfn;
  */
 static unsigned long leaf_size(void)
 {
+	if (!has_page_tables())
+		return block_size();
 	if (IS_ENABLED(CONFIG_ARM64) && PAGE_SIZE != SZ_4K)
 		return PAGE_SIZE;
 	return PMD_SIZE;
 }
 
-static unsigned long unit_pages(void)
+static unsigned long section_size(void)
 {
-	unsigned long nr = PAGES_PER_SECTION;
+	return PAGES_PER_SECTION * sizeof(struct page);
+}
 
-	while (nr * sizeof(struct page) % leaf_size())
-		nr *= 2;
-	return nr;
+static unsigned long unit_size(void)
+{
+	return roundup(section_size(), leaf_size());
+}
+
+static unsigned long hole_size(void)
+{
+	return VMEMMAP_ALTMAP_HOLE_UNITS * unit_size();
+}
+
+/* The last pfn that memmap at the end of the hole describes, if only in part. */
+static unsigned long hole_last_pfn(unsigned long first)
+{
+	return first + (hole_size() - 1) / sizeof(struct page);
 }
 
 static bool section_range_absent(unsigned long pfn, unsigned long nr)
@@ -88,7 +167,9 @@ static void count_entries(unsigned long addr, unsigned long end,
 	unsigned long next, start = addr;
 
 	*tables = 0;
-	*leaves = 0;
+	*leaves = has_page_tables() ? 0 : count_blocks(addr, end);
+	if (!has_page_tables())
+		return;
 	for (; addr < end; addr = next) {
 		pgd_t *pgd = pgd_offset_k(addr);
 		p4d_t *p4d;
@@ -145,6 +226,8 @@ struct vmemmap_altmap_leaf vmemmap_altmap_leaf(unsigned long addr)
 	pmd_t *pmd;
 	pte_t pte;
 
+	if (!has_page_tables())
+		return find_block(addr);
 	if (pgd_none(pgdp_get(pgd)))
 		return (struct vmemmap_altmap_leaf) {};
 	p4d = p4d_offset(pgd, addr);
@@ -211,8 +294,7 @@ void vmemmap_altmap_count(const struct vmemmap_altmap_fixture *f,
 {
 	struct ram_block *b;
 
-	count_entries(vmemmap_altmap_addr(f, 0),
-		      vmemmap_altmap_addr(f, VMEMMAP_ALTMAP_HOLE_UNITS),
+	count_entries(vmemmap_altmap_addr(f, 0), vmemmap_altmap_addr(f, 0) + f->hole_size,
 		      &now->tables, &now->leaves);
 	now->ram = 0;
 	list_for_each_entry(b, &f->blocks, list)
@@ -233,7 +315,7 @@ EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_count);
 unsigned long vmemmap_altmap_addr(const struct vmemmap_altmap_fixture *f,
 				  unsigned int unit)
 {
-	return (unsigned long)pfn_to_page(f->hole_pfn + unit * f->unit_pages);
+	return (unsigned long)pfn_to_page(f->hole_pfn) + unit * f->unit_size;
 }
 EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_addr);
 
@@ -252,22 +334,83 @@ EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_addr);
 struct vmem_altmap *vmemmap_altmap_new(struct vmemmap_altmap_fixture *f,
 				       unsigned long reserve, unsigned long free)
 {
+	return vmemmap_altmap_new_range(f, f->dev_pfn, hole_last_pfn(f->hole_pfn),
+					reserve, free);
+}
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_new);
+
+/**
+ * vmemmap_altmap_new_range - make an altmap with a range of its own
+ * @f: the fixture
+ * @base_pfn: first pfn of the range, not before the device
+ * @end_pfn: last pfn of the range
+ * @reserve: pages the driver keeps from @base_pfn on
+ * @free: pages of the window
+ *
+ * As vmemmap_altmap_new(), for what compares the range with described pfns.
+ *
+ * Return: the altmap; the case ends if there is none.
+ */
+struct vmem_altmap *vmemmap_altmap_new_range(struct vmemmap_altmap_fixture *f,
+					     unsigned long base_pfn, unsigned long end_pfn,
+					     unsigned long reserve, unsigned long free)
+{
 	const struct vmem_altmap template = {
-		.base_pfn = f->dev_pfn,
-		.end_pfn = f->hole_pfn + VMEMMAP_ALTMAP_HOLE_UNITS * f->unit_pages - 1,
+		.base_pfn = base_pfn,
+		.end_pfn = end_pfn,
 		.reserve = reserve,
 		.free = free,
 	};
 	struct altmap_record *r;
 
-	KUNIT_ASSERT_LT_MSG(f->test, reserve + free, f->dev_nr,
-			    "the device has no page left for data");
+	KUNIT_ASSERT_GE(f->test, base_pfn, f->dev_pfn);
+	KUNIT_ASSERT_LE_MSG(f->test, base_pfn - f->dev_pfn + reserve + free, f->dev_nr,
+			    "the device is too small");
 	r = kunit_kzalloc(f->test, sizeof(*r), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(f->test, r);
 	list_add(&r->list, &f->altmaps);
 	return memcpy(&r->altmap, &template, sizeof(template));
 }
-EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_new);
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_new_range);
+
+/**
+ * vmemmap_altmap_ram_pfn - where a page of the device really is
+ * @f: the fixture
+ * @pfn: any pfn
+ *
+ * Return: if @pfn is a page of the device, the page of RAM that stands in for
+ * it: another one if the case moved the device. @pfn otherwise.
+ */
+unsigned long vmemmap_altmap_ram_pfn(const struct vmemmap_altmap_fixture *f,
+				     unsigned long pfn)
+{
+	if (pfn >= f->dev_pfn && pfn < f->dev_pfn + f->dev_nr)
+		return page_to_pfn(f->dev_page) + (pfn - f->dev_pfn);
+	return pfn;
+}
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_ram_pfn);
+
+/**
+ * vmemmap_altmap_ram_behind_device - have System RAM begin where the device ends
+ * @f: the fixture
+ * @nr: pages to take from the end of the device, a power of two
+ *
+ * The device gets smaller, and the pages become a block that is given to whom next
+ * asks vmemmap_alloc_block() for as many.
+ */
+void vmemmap_altmap_ram_behind_device(struct vmemmap_altmap_fixture *f, unsigned long nr)
+{
+	unsigned long i;
+
+	KUNIT_ASSERT_GT(f->test, f->dev_nr, nr);
+	f->dev_nr -= nr;
+	f->next_block = f->dev_page + f->dev_nr;
+	f->next_nr = nr;
+	/* As alloc_pages() returns it: only the first page has a reference. */
+	for (i = 0; i < nr; i++)
+		set_page_count(f->next_block + i, !i);
+}
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_ram_behind_device);
 
 /*
  * Stands in for vmemmap_alloc_block(): calls it, but keeps the books, and lets it
@@ -284,14 +427,19 @@ static void *alloc_block(unsigned long size, int node)
 		return NULL;
 	f->nr_good_allocs--;
 
-	/* Nothing is redirected while no test is current. */
-	current->kunit_test = NULL;
-	p = vmemmap_alloc_block(size, node);
-	current->kunit_test = test;
+	if (f->next_block && size == f->next_nr << PAGE_SHIFT) {
+		p = page_address(f->next_block);
+		f->next_block = NULL;
+	} else {
+		/* Nothing is redirected while no test is current. */
+		current->kunit_test = NULL;
+		p = vmemmap_alloc_block(size, node);
+		current->kunit_test = test;
+	}
 	if (!p)
 		return NULL;
-	/* Who needs zeroes has to write them. */
-	memset(p, 0x5a, size);
+	/* Who needs zeroes has to write them; page tables are not larger. */
+	memset(p, 0x5a, PAGE_SIZE);
 
 	b = kunit_kzalloc(test, sizeof(*b), GFP_KERNEL);
 	if (!b) {
@@ -377,15 +525,95 @@ struct vmem_altmap *vmemmap_altmap_backing(struct vmemmap_altmap_fixture *f,
 EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_backing);
 
 /* Frees without bookkeeping of ranges. */
-static void free_units(struct vmemmap_altmap_fixture *f, unsigned int unit,
-		       unsigned int nr_units, struct vmem_altmap *altmap)
+static void free_memmap(struct vmemmap_altmap_fixture *f, unsigned long start,
+			unsigned long end, struct vmem_altmap *altmap)
 {
 	mem_hotplug_begin();
-	vmemmap_free(vmemmap_altmap_addr(f, unit),
-		     vmemmap_altmap_addr(f, unit + nr_units), altmap);
+	vmemmap_free(start, end, altmap);
 	mem_hotplug_done();
 	sweep_blocks(f);
 }
+
+/* As populated sections need vmemmap_free() also if that failed half way. */
+static void record_range(struct vmemmap_altmap_fixture *f, unsigned long start,
+			 unsigned long end, struct vmem_altmap *altmap)
+{
+	unsigned long hole = vmemmap_altmap_addr(f, 0);
+	struct populated *p;
+
+	KUNIT_ASSERT_GE(f->test, start, hole);
+	KUNIT_ASSERT_LE(f->test, end, hole + f->hole_size);
+	p = kunit_kzalloc(f->test, sizeof(*p), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(f->test, p);
+	p->start = start;
+	p->end = end;
+	p->altmap = altmap;
+	list_add(&p->list, &f->populated);
+}
+
+/* At most @step bytes at once, for not all architectures take any range in one go. */
+static int populate_range(unsigned long start, unsigned long end, unsigned long step,
+			  struct vmem_altmap *altmap)
+{
+	unsigned long addr, next;
+	int err = 0;
+
+	mem_hotplug_begin();
+	for (addr = start; addr < end && !err; addr = next) {
+		next = min(addr + step, end);
+		err = vmemmap_populate(addr, next, first_memory_node, altmap);
+		if (!err)
+			flush_cache_vmap(addr, next);
+	}
+	mem_hotplug_done();
+	return err;
+}
+
+/**
+ * vmemmap_altmap_populate_range - populate a part of the hole, by one call
+ * @f: the fixture
+ * @start: first address
+ * @end: behind the last address
+ * @altmap: where to take the pages from, or %NULL
+ *
+ * As callers of vmemmap_populate() do, a case has to free the range also after a
+ * failure; what was not freed when the case ends is freed by vmemmap_altmap_exit().
+ *
+ * Return: what vmemmap_populate() returned.
+ */
+int vmemmap_altmap_populate_range(struct vmemmap_altmap_fixture *f, unsigned long start,
+				  unsigned long end, struct vmem_altmap *altmap)
+{
+	record_range(f, start, end, altmap);
+	return populate_range(start, end, end - start, altmap);
+}
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_populate_range);
+
+/**
+ * vmemmap_altmap_free_range - free a part of the hole
+ * @f: the fixture
+ * @start: first address
+ * @end: behind the last address
+ * @altmap: what to pass to vmemmap_free()
+ *
+ * To be used on a range for which vmemmap_altmap_populate_range() was called, and
+ * which was populated or failed to be. A range that was populated twice is freed
+ * once.
+ */
+void vmemmap_altmap_free_range(struct vmemmap_altmap_fixture *f, unsigned long start,
+			       unsigned long end, struct vmem_altmap *altmap)
+{
+	struct populated *p, *tmp;
+
+	list_for_each_entry_safe(p, tmp, &f->populated, list) {
+		if (p->start == start && p->end == end) {
+			list_del(&p->list);
+			kunit_kfree(f->test, p);
+		}
+	}
+	free_memmap(f, start, end, altmap);
+}
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_free_range);
 
 /**
  * vmemmap_altmap_populate - populate the memmap of some units
@@ -394,38 +622,18 @@ static void free_units(struct vmemmap_altmap_fixture *f, unsigned int unit,
  * @nr_units: number of units
  * @altmap: where to take the pages from, or %NULL
  *
- * One unit after the other, until one fails. As callers of vmemmap_populate() do,
- * a case has to free the range also then; what was not freed when the case ends is
- * freed by vmemmap_altmap_exit().
+ * As vmemmap_altmap_populate_range(), but one unit after the other, until one fails.
  *
  * Return: what vmemmap_populate() returned last.
  */
 int vmemmap_altmap_populate(struct vmemmap_altmap_fixture *f, unsigned int unit,
 			    unsigned int nr_units, struct vmem_altmap *altmap)
 {
-	struct populated *p;
-	int i, err = 0;
+	unsigned long start = vmemmap_altmap_addr(f, unit);
+	unsigned long end = vmemmap_altmap_addr(f, unit + nr_units);
 
-	KUNIT_ASSERT_LE(f->test, unit + nr_units, VMEMMAP_ALTMAP_HOLE_UNITS);
-	p = kunit_kzalloc(f->test, sizeof(*p), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(f->test, p);
-	p->unit = unit;
-	p->nr_units = nr_units;
-	p->altmap = altmap;
-	list_add(&p->list, &f->populated);
-
-	mem_hotplug_begin();
-	/* Not all architectures take more than a section in one go. */
-	for (i = 0; i < nr_units && !err; i++) {
-		unsigned long start = vmemmap_altmap_addr(f, unit + i);
-		unsigned long end = vmemmap_altmap_addr(f, unit + i + 1);
-
-		err = vmemmap_populate(start, end, first_memory_node, altmap);
-		if (!err)
-			flush_cache_vmap(start, end);
-	}
-	mem_hotplug_done();
-	return err;
+	record_range(f, start, end, altmap);
+	return populate_range(start, end, f->unit_size, altmap);
 }
 EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_populate);
 
@@ -450,21 +658,13 @@ EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_populate_ok);
  * @nr_units: number of units
  * @altmap: what to pass to vmemmap_free()
  *
- * To be used on a range for which vmemmap_altmap_populate() was called, and which
- * was populated or failed to be. A range that was populated twice is freed once.
+ * See vmemmap_altmap_free_range().
  */
 void vmemmap_altmap_free(struct vmemmap_altmap_fixture *f, unsigned int unit,
 			 unsigned int nr_units, struct vmem_altmap *altmap)
 {
-	struct populated *p, *tmp;
-
-	list_for_each_entry_safe(p, tmp, &f->populated, list) {
-		if (p->unit == unit && p->nr_units == nr_units) {
-			list_del(&p->list);
-			kunit_kfree(f->test, p);
-		}
-	}
-	free_units(f, unit, nr_units, altmap);
+	vmemmap_altmap_free_range(f, vmemmap_altmap_addr(f, unit),
+				  vmemmap_altmap_addr(f, unit + nr_units), altmap);
 }
 EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_free);
 
@@ -488,11 +688,35 @@ void vmemmap_altmap_expect_as_before(struct vmemmap_altmap_fixture *f)
 }
 EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_expect_as_before);
 
+static void expect_unmapped(struct vmemmap_altmap_fixture *f, unsigned long start,
+			    unsigned long end)
+{
+	unsigned long step = max(f->leaf_size / 64, PAGE_SIZE);
+	unsigned long addr;
+	u64 word;
+
+	for (addr = start; addr < end; addr += PAGE_SIZE)
+		if (vmemmap_altmap_leaf(addr).size)
+			break;
+	KUNIT_EXPECT_EQ_MSG(f->test, addr, end, "mapped by a leaf of %lu bytes at pfn %#lx",
+			    vmemmap_altmap_leaf(addr).size, vmemmap_altmap_leaf(addr).pfn);
+	if (addr < end)
+		return;
+
+	/* The hardware may know more: a stale TLB or hash table entry. */
+	for (addr = start; addr < end; addr += step)
+		if (!copy_from_kernel_nofault(&word, (void *)addr, sizeof(word)))
+			break;
+	KUNIT_EXPECT_GE_MSG(f->test, addr, end, "mapped nowhere, but can be read");
+}
+
 /**
  * vmemmap_altmap_expect_unmapped - expect no mapping in some units' memmap
  * @f: the fixture
  * @unit: number of the first unit
  * @nr_units: number of units
+ *
+ * Neither may one be recorded, nor may the memmap be readable.
  */
 void vmemmap_altmap_expect_unmapped(struct vmemmap_altmap_fixture *f,
 				    unsigned int unit, unsigned int nr_units)
@@ -500,18 +724,17 @@ void vmemmap_altmap_expect_unmapped(struct vmemmap_altmap_fixture *f,
 	unsigned long addr = vmemmap_altmap_addr(f, unit);
 	unsigned long end = vmemmap_altmap_addr(f, unit + nr_units);
 
-	for (; addr < end; addr += PAGE_SIZE)
-		if (vmemmap_altmap_leaf(addr).size)
-			break;
-	KUNIT_EXPECT_EQ_MSG(f->test, addr, end, "mapped by a leaf of %lu bytes at pfn %#lx",
-			    vmemmap_altmap_leaf(addr).size, vmemmap_altmap_leaf(addr).pfn);
+	expect_unmapped(f, addr, end);
 }
 EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_expect_unmapped);
 
 static u64 *device_page(const struct vmemmap_altmap_fixture *f, unsigned long i)
 {
-	return page_address(pfn_to_page(f->dev_pfn + i));
+	return page_address(f->dev_page + i);
 }
+
+#define WORDS_PER_PAGE	(PAGE_SIZE / sizeof(u64))
+#define WORDS_PER_STEP	(STRIDE / sizeof(u64))
 
 /* vmem_altmap_owns_pfn(), told independently. */
 static bool in_window(const struct vmem_altmap *altmap, unsigned long pfn)
@@ -544,7 +767,7 @@ void vmemmap_altmap_expect_device_intact(struct vmemmap_altmap_fixture *f)
 	unsigned long i, j, put = 0, written = 0;
 
 	for (i = 0; i < f->dev_nr; i++) {
-		struct page *page = pfn_to_page(f->dev_pfn + i);
+		struct page *page = f->dev_page + i;
 		u64 *p = device_page(f, i);
 
 		if (page_count(page) != 1 + HOLD) {
@@ -555,9 +778,9 @@ void vmemmap_altmap_expect_device_intact(struct vmemmap_altmap_fixture *f)
 		}
 		if (in_a_window(f, f->dev_pfn + i))
 			continue;
-		for (j = 0; j < PAGE_SIZE / sizeof(*p) && p[j] == CANARY + i; j++)
+		for (j = 0; j < WORDS_PER_PAGE && p[j] == CANARY + i; j += WORDS_PER_STEP)
 			;
-		if (j < PAGE_SIZE / sizeof(*p) && !written++)
+		if (j < WORDS_PER_PAGE && !written++)
 			kunit_info(f->test, "page %lu of the device: %#llx at offset %zu\n",
 				   i, p[j], j * sizeof(*p));
 	}
@@ -573,8 +796,7 @@ static struct vmem_altmap *altmap_at(const struct vmemmap_altmap_fixture *f,
 	struct populated *p;
 
 	list_for_each_entry(p, &f->populated, list)
-		if (addr >= vmemmap_altmap_addr(f, p->unit) &&
-		    addr < vmemmap_altmap_addr(f, p->unit + p->nr_units))
+		if (addr >= p->start && addr < p->end)
 			return p->altmap;
 	return NULL;
 }
@@ -591,24 +813,27 @@ static bool in_a_block(const struct vmemmap_altmap_fixture *f, unsigned long pfn
 
 /*
  * Is page @pfn, which backs the memmap at @addr, one that its owner accounts for:
- * in the window of the altmap that was asked, or in a block of System RAM?
+ * in the window of the altmap that was asked, or in a block of System RAM where
+ * that was asked or may step in?
  */
 static bool is_owned(const struct vmemmap_altmap_fixture *f, unsigned long addr,
 		     unsigned long pfn)
 {
 	const struct vmem_altmap *altmap = altmap_at(f, addr);
 
-	return altmap ? in_window(altmap, pfn) : in_a_block(f, pfn);
+	if (altmap && in_window(altmap, pfn))
+		return true;
+	return (!altmap || f->ram_fallback) && in_a_block(f, pfn);
 }
 
-/* The pfn that backs @addr, or 0 with a failure if there is none or a stranger's. */
+/* The RAM that backs @addr, or 0 with a failure if there is none or a stranger's. */
 static unsigned long backing_pfn(struct vmemmap_altmap_fixture *f, unsigned long addr)
 {
 	struct vmemmap_altmap_leaf leaf = vmemmap_altmap_leaf(addr);
 	unsigned long pfn = leaf.pfn + ((addr & (leaf.size - 1)) >> PAGE_SHIFT);
 
 	if (leaf.size && is_owned(f, addr, pfn))
-		return pfn;
+		return vmemmap_altmap_ram_pfn(f, pfn);
 	KUNIT_FAIL(f->test, "memmap at %#lx: leaf of %lu bytes, pfn %#lx is not its owner's",
 		   addr, leaf.size, leaf.pfn);
 	return 0;
@@ -620,8 +845,8 @@ static unsigned long backing_pfn(struct vmemmap_altmap_fixture *f, unsigned long
  * @unit: number of the first unit
  * @nr_units: number of units
  *
- * Each word gets a value of its own, never used before in the case. Nothing is
- * written unless every page is backed by its owner.
+ * A word in each struct page gets a value of its own, never used before in the case.
+ * Nothing is written unless every page is backed by its owner.
  *
  * Return: what vmemmap_altmap_expect_filled() wants to know.
  */
@@ -636,7 +861,7 @@ u64 vmemmap_altmap_fill(struct vmemmap_altmap_fixture *f,
 	for (addr = start; addr < end; addr += PAGE_SIZE)
 		if (!backing_pfn(f, addr))
 			return f->salt;
-	for (addr = start; addr < end; addr += sizeof(u64))
+	for (addr = start; addr < end; addr += STRIDE)
 		WRITE_ONCE(*(u64 *)addr, f->salt ^ ~(u64)addr);
 	return f->salt;
 }
@@ -666,7 +891,7 @@ void vmemmap_altmap_expect_filled(struct vmemmap_altmap_fixture *f, unsigned int
 		if (!pfn)
 			return;
 		direct = page_address(pfn_to_page(pfn));
-		for (i = 0; i < PAGE_SIZE / sizeof(u64); i++) {
+		for (i = 0; i < WORDS_PER_PAGE; i += WORDS_PER_STEP) {
 			u64 expected = salt ^ ~(u64)(addr + i * sizeof(u64));
 
 			if (READ_ONCE(((u64 *)addr)[i]) == expected &&
@@ -704,8 +929,8 @@ static void free_device(void *data)
 	if (f->device_lost)
 		return;
 	for (i = 0; i < f->dev_nr; i++)
-		set_page_count(pfn_to_page(f->dev_pfn + i), 1);
-	free_contig_range(f->dev_pfn, f->dev_nr);
+		set_page_count(f->dev_page + i, 1);
+	free_contig_range(page_to_pfn(f->dev_page), f->dev_nr);
 }
 
 static int alloc_device(struct vmemmap_altmap_fixture *f)
@@ -713,16 +938,18 @@ static int alloc_device(struct vmemmap_altmap_fixture *f)
 	struct page *page;
 	unsigned long i, j;
 
-	f->dev_nr = roundup_pow_of_two(VMEMMAP_ALTMAP_DEVICE_UNITS * f->unit_nr);
+	f->dev_nr = roundup_pow_of_two(max(VMEMMAP_ALTMAP_DEVICE_UNITS * f->unit_nr,
+					   DEVICE_PAGES));
 	page = alloc_contig_pages(f->dev_nr, GFP_KERNEL, first_memory_node, NULL);
 	if (!page)
 		return -ENOMEM;
+	f->dev_page = page;
 	f->dev_pfn = page_to_pfn(page);
 	for (i = 0; i < f->dev_nr; i++) {
 		u64 *p = device_page(f, i);
 
 		page_ref_add(page + i, HOLD);
-		for (j = 0; j < PAGE_SIZE / sizeof(*p); j++)
+		for (j = 0; j < WORDS_PER_PAGE; j += WORDS_PER_STEP)
 			p[j] = CANARY + i;
 	}
 	return kunit_add_action_or_reset(f->test, free_device, f);
@@ -746,11 +973,13 @@ int vmemmap_altmap_init(struct kunit *test)
 		return -ENOMEM;
 	f->test = test;
 	f->hole_pfn = hole_pfn;
-	f->unit_pages = unit_pages();
-	f->unit_size = f->unit_pages * sizeof(struct page);
+	f->hole_size = hole_size();
+	f->unit_size = unit_size();
 	f->unit_nr = f->unit_size >> PAGE_SHIFT;
 	f->leaf_size = leaf_size();
 	f->leaf_nr = f->leaf_size >> PAGE_SHIFT;
+	f->ram_tables = !IS_ENABLED(CONFIG_PPC) && !IS_ENABLED(CONFIG_S390);
+	f->ram_fallback = IS_ENABLED(CONFIG_PPC);
 	f->nr_good_allocs = UINT_MAX;
 	INIT_LIST_HEAD(&f->altmaps);
 	INIT_LIST_HEAD(&f->blocks);
@@ -782,8 +1011,10 @@ void vmemmap_altmap_exit(struct kunit *test)
 	if (!f)
 		return;
 	list_for_each_entry(p, &f->populated, list)
-		free_units(f, p->unit, p->nr_units, p->altmap);
-	vmemmap_altmap_expect_unmapped(f, 0, VMEMMAP_ALTMAP_HOLE_UNITS);
+		free_memmap(f, p->start, p->end, p->altmap);
+	if (f->next_block)
+		__free_pages(f->next_block, ilog2(f->next_nr));
+	expect_unmapped(f, vmemmap_altmap_addr(f, 0), vmemmap_altmap_addr(f, 0) + f->hole_size);
 	vmemmap_altmap_expect_as_before(f);
 	vmemmap_altmap_expect_device_intact(f);
 	list_for_each_entry(r, &f->altmaps, list) {
@@ -803,19 +1034,20 @@ EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_exit);
  */
 static unsigned long find_hole(void)
 {
-	unsigned long nr = VMEMMAP_ALTMAP_HOLE_UNITS * unit_pages();
-	unsigned long step = roundup_pow_of_two(max(PUD_SIZE / sizeof(struct page), nr));
-	unsigned long pfn, last = PHYS_PFN(mhp_get_pluggable_range(true).end);
+	unsigned long last = PHYS_PFN(mhp_get_pluggable_range(true).end);
+	unsigned long top = has_page_tables() ? PUD_SIZE : leaf_size();
+	unsigned long pfn, step;
 
+	step = roundup_pow_of_two(max(top, hole_size()) / sizeof(struct page));
 	for (pfn = step; pfn + step <= last; pfn += step) {
+		unsigned long nr = SECTION_ALIGN_UP(hole_last_pfn(pfn) + 1) - pfn;
 		unsigned long addr = (unsigned long)pfn_to_page(pfn);
-		unsigned long end = (unsigned long)pfn_to_page(pfn + nr);
 		long tables, leaves;
 
 		if (!IS_ALIGNED(addr, leaf_size()) ||
 		    !section_range_absent(pfn - PAGES_PER_SECTION, nr + 2 * PAGES_PER_SECTION))
 			continue;
-		count_entries(addr, end, &tables, &leaves);
+		count_entries(addr, addr + hole_size(), &tables, &leaves);
 		if (!tables && !leaves)
 			return pfn;
 	}
@@ -833,8 +1065,8 @@ static unsigned long find_hole(void)
  */
 int vmemmap_altmap_suite_init(struct kunit_suite *suite)
 {
-	unsigned long start, end, addr, size;
-	int err = 0;
+	unsigned long start, end;
+	int err;
 
 	hole_pfn = find_hole();
 	if (!hole_pfn) {
@@ -842,11 +1074,9 @@ int vmemmap_altmap_suite_init(struct kunit_suite *suite)
 		return -ENXIO;
 	}
 	start = (unsigned long)pfn_to_page(hole_pfn);
-	size = unit_pages() * sizeof(struct page);
-	end = start + VMEMMAP_ALTMAP_HOLE_UNITS * size;
+	end = start + hole_size();
+	err = populate_range(start, end, unit_size(), NULL);
 	mem_hotplug_begin();
-	for (addr = start; addr < end && !err; addr += size)
-		err = vmemmap_populate(addr, addr + size, first_memory_node, NULL);
 	vmemmap_free(start, end, NULL);
 	mem_hotplug_done();
 	return err;

@@ -158,6 +158,17 @@ class Behaviours(CheckTest):
     def test_unknown_environment(self):
         self.doc("um, x86_64", "um, x86_64, vax", "behaviour 1", "vax")
 
+    def test_environments_by_pattern(self):
+        self.assertEqual(self.faults(check.behaviours, {"docs/behaviours.md": DOC.replace("um, x86_64", "x86*")}, count=3), [])
+        self.doc("um, x86_64", "um, x86_64, vax*", "behaviour 1", "vax*")
+
+    def test_environment_like_another_that_skips_the_case(self):
+        like = ENVIRONMENTS + '[two]\nlike = "x86_64"\n'
+        self.assertEqual(self.faults(check.behaviours, {"tools/environments.toml": like,
+                                                        "docs/behaviours.md": DOC.replace("um, x86_64", "two")}, count=3), [])
+        self.assert_fault(check.behaviours, {"tools/environments.toml": like + 'skips = ["two.th*"]\n'},
+                          "two.third", "none of the environments", count=3)
+
     def test_environment_that_does_not_run_the_suite(self):
         self.doc("um, x86_64", "um", "two.third", "none of the environments")
 

@@ -6,9 +6,12 @@ import re
 import signal
 import subprocess
 import sys
+import unittest
 import xml.etree.ElementTree
 
 from fake import GUEST, RECORDED, TOOLS, FakeKernel, processes, script
+
+import run      # noqa: E402 pylint: disable=wrong-import-position
 
 CASE = "ok 6 exhaustion_changes_nothing"
 SUITE = re.compile(r"(?<=\] )ok 1 vmem_altmap$", re.M)
@@ -54,7 +57,7 @@ class Verdicts(FakeKernel):
         self.assertEqual((row["passed"], row["failed"], row["skipped"]), (23, 0, 0))
         self.assertEqual((summary["base"]["version"], summary["series"]["patches"]),
                          ("7.3.9", ["0001-mm-move.patch", "0002-mm-build.patch"]))
-        self.assertRegex(output, r"um +- +23/23 .* PASS\n")
+        self.assertRegex(output, r"\n +vmem_\nenvironment +accel +altmap .*\num +- +23/23 .* PASS\n")
         self.assertEqual(output.splitlines()[-1].partition(",")[0], "PASS: 23 cases in um")
         self.assertEqual((self.temp / "out/um/ktap.log").read_text(encoding="utf-8"), RECORDED)
         self.assertEqual(xml.etree.ElementTree.parse(row["junit"]).getroot().get("tests"), "77")
@@ -94,9 +97,18 @@ class Verdicts(FakeKernel):
         self.fails("exact_fit_succeeds passed with a failed parameter", log)
 
     def test_skipped_case(self):
-        code, output, summary = self.make_run(RECORDED.replace(CASE, CASE + " # SKIP no memory"))
+        log = RECORDED.replace(CASE, CASE + " # SKIP no memory")
+        output, _ = self.fails(
+            "skipped, but not expected to be: vmem_altmap.exhaustion_changes_nothing (no memory)", log)
+        self.assertNotIn("the guest's log", output)
+        environments = self.temp / "series/tools/environments.toml"
+        text = environments.read_text(encoding="utf-8")
+        self.addCleanup(environments.write_text, text, encoding="utf-8")
+        environments.write_text(text.replace("skips = []", 'skips = ["vmem_altmap.exhaustion_*"]', 1), encoding="utf-8")
+        code, output, summary = self.make_run(log)
         self.assertEqual((code, summary["environments"][0]["skipped"]), (0, 1), output)
         self.assertIn("(1 skipped)", output)
+        self.fails("not skipped, but expected to be by 'vmem_altmap.exhaustion_*'", RECORDED)
 
     def test_all_skipped(self):
         log = re.sub(r"(\]     ok \d+ \w+)$", r"\1 # SKIP nothing here", RECORDED, flags=re.M)
@@ -176,15 +188,28 @@ class Verdicts(FakeKernel):
                                                   f'*) echo "{NO_TESTS}" ;; esac'))
         self.addCleanup(script, self.temp / "guest", GUEST)
         (next((self.temp / "cache/vmem-altmap").glob("build/*/um"), self.temp) / "stamp.json").unlink(missing_ok=True)
-        code, _, summary = self.make_run(ENV="all", FILTER="vmem_altmap.*")
+        code, _, summary = self.make_run(ENV="um x86_64", FILTER="vmem_altmap.*")
         self.assertEqual((code, [row["verdict"] for row in summary["environments"]]), (0, ["PASS", "-"]))
 
     def test_bad_words(self):
-        self.stops("unknown environment foo: ENV is one of um, x86_64, all", ENV="um,foo")
+        self.stops("unknown environment foo: ENV is one of um, x86_64, ppc64le-hash64k, ", ENV="um,foo")
         self.stops("unknown base 5.4: BASE is one of 7.3, 6.12", KDIR=None, BASE="5.4")
         self.stops("no series for base 6.12 yet", KDIR=None, BASE="6.12")
         self.stops("exclude each other", BASE="7.3")
         self.stops("is not a glob", FILTER="a b")
+
+
+class Environments(unittest.TestCase):
+    """tools/environments.toml."""
+
+    def test_all_fields_are_there(self):
+        tables = run.environments()
+        for name, table in tables.items():
+            self.assertEqual({*table} - {"like"}, {*tables["um"]}, name)
+        radix, four = tables["ppc64le-radix"], tables["ppc64le-4k-radix"]
+        self.assertEqual((radix["build"], radix["default"], four["build"], four["default"]),
+                         ("ppc64le", True, "ppc64le-4k", False))
+        self.assertEqual((four["qemu_args"], four["kconfig_add"]), (radix["qemu_args"], radix["kconfig_add"]))
 
 
 class Interrupts(FakeKernel):

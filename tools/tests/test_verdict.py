@@ -25,6 +25,9 @@ LOG = """\
 """
 
 
+SKIPS = ("s.b/q",)
+
+
 def leaf(name, status="PASS"):
     return {"name": name, "status": status}
 
@@ -39,8 +42,8 @@ GOOD = results(("a",))
 
 
 class Judge(unittest.TestCase):
-    def reasons(self, log=LOG, decoded=GOOD, status=0, promised=("s",), **more):
-        judged = verdict.judge(log, decoded, status, promised, **more)
+    def reasons(self, log=LOG, decoded=GOOD, status=0, promised=("s",), skips=SKIPS, **more):
+        judged = verdict.judge(log, decoded, status, promised, skips, **more)
         self.assertEqual(judged.status, verdict.FAIL if judged.reasons else verdict.PASS)
         return "; ".join(judged.reasons)
 
@@ -62,11 +65,35 @@ class Judge(unittest.TestCase):
         self.assertEqual(self.reasons(promised=("s", "t"), filter_glob="*.a"), "")
         self.assertIn("suite t did not run", self.reasons(promised=("s", "t"), filter_glob="[st]*"))
 
+    def test_skips_are_exactly_those_expected(self):
+        for skips, reason in (
+                ((), "skipped, but not expected to be: s.b/q (not here)"),
+                (("t.*",), "skipped, but not expected to be: s.b/q (not here); skips has 't.*', which no case matches"),
+                (("s.b/[qr]",), ""),
+                (("s.b/*",), "not skipped, but expected to be by 's.b/*': s.b/p"),
+                (("s.b",), "not skipped, but expected to be by 's.b': s.b/p"),
+                (("s.a", *SKIPS), "not skipped, but expected to be by 's.a': s.a"),
+                (("s.c", *SKIPS), "skips has 's.c', which no case matches")):
+            with self.subTest(skips=skips):
+                self.assertEqual(self.reasons(skips=skips), reason)
+        self.assertEqual(self.reasons(skips=("t.*", *SKIPS), filter_glob="s*"), "")
+
+    def test_skipped_as_a_whole(self):
+        log = LOG.replace("ok 1 p\n", "ok 1 p # SKIP\n").replace("ok 2 b\n", "ok 2 b # SKIP\n")
+        decoded = results(("a",), parameters=[("p", "SKIP"), ("q", "SKIP")])
+        self.assertEqual(self.reasons(log, decoded, skips=("s.b",)), "")
+        self.assertEqual(self.reasons(log, decoded), "skipped, but not expected to be: s.b/p (no reason given)")
+        log = LOG.replace("1..1\n", "1..2\n") + "[    0.500000] ok 2 t # SKIP nothing to do\n"
+        decoded = results(("a",))
+        decoded["test_cases"].append(leaf("t", "SKIP"))
+        self.assertEqual(self.reasons(log, decoded), "skipped, but not expected to be: t (nothing to do)")
+        self.assertEqual(self.reasons(log, decoded, skips=("t", *SKIPS)), "")
+
     def test_seconds_and_parameters(self):
         suite = verdict.parse(LOG).suites[0]
         self.assertEqual([(case.name, case.seconds) for case in suite.rows], [("a", 0.15), ("b", 0.15)])
-        self.assertEqual([(row.name, row.status, row.seconds) for row in suite.rows[1].rows],
-                         [("p", "PASS", 0.05), ("q", "SKIP", 0.1)])
+        self.assertEqual([(row.name, row.status, row.seconds, row.comment) for row in suite.rows[1].rows],
+                         [("p", "PASS", 0.05, ""), ("q", "SKIP", 0.1, "not here")])
 
     def test_log_without_stamps(self):
         log = "".join(line[15:] for line in LOG.splitlines(keepends=True))
