@@ -173,7 +173,7 @@ static void mmu_is_the_promised_one(struct kunit *test)
 
 	if (!promised.mmu || !promised.vmemmap_shift || !promised.page_shift ||
 	    !promised.struct_page)
-		kunit_skip(test, "needs the parameters mmu, vmemmap_shift, page_shift, struct_page");
+		kunit_skip(test, "needs the module parameters mmu, vmemmap_shift, ...");
 
 	KUNIT_EXPECT_STREQ(test, radix_enabled() ? "radix" : "hash", promised.mmu);
 	KUNIT_EXPECT_EQ(test, shift, promised.vmemmap_shift);
