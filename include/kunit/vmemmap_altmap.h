@@ -152,6 +152,7 @@ void vmemmap_altmap_free(struct vmemmap_altmap_fixture *f, unsigned int unit,
 			 unsigned int nr_units, struct vmem_altmap *altmap);
 
 struct vmemmap_altmap_leaf vmemmap_altmap_leaf(unsigned long addr);
+void vmemmap_altmap_sweep(struct vmemmap_altmap_fixture *f);
 void vmemmap_altmap_count(const struct vmemmap_altmap_fixture *f,
 			  struct vmemmap_altmap_counters *now);
 

@@ -325,7 +325,7 @@ EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_addr);
  * @reserve: pages the driver keeps at the start of the device
  * @free: pages of the window
  *
- * The altmap lives until the case ends. As the hole lies above all RAM,
+ * The altmap lives until the case ends. As the hole lies above the device,
  * end_pfn is the last described pfn: that satisfies architectures which compare
  * it with the pages that a leaf describes.
  *
@@ -453,8 +453,14 @@ static void *alloc_block(unsigned long size, int node)
 	return p;
 }
 
-/* Lets go of the blocks of System RAM that were freed. */
-static void sweep_blocks(struct vmemmap_altmap_fixture *f)
+/**
+ * vmemmap_altmap_sweep - let go of the blocks of System RAM that were freed
+ * @f: the fixture
+ *
+ * For vmemmap_altmap_count() to notice what the kernel freed on its own. Happens
+ * anyway after each vmemmap_altmap_free().
+ */
+void vmemmap_altmap_sweep(struct vmemmap_altmap_fixture *f)
 {
 	struct ram_block *b, *tmp;
 
@@ -471,6 +477,7 @@ static void sweep_blocks(struct vmemmap_altmap_fixture *f)
 		kunit_kfree(f->test, b);
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_sweep);
 
 static const struct backing {
 	const char *name;
@@ -531,7 +538,7 @@ static void free_memmap(struct vmemmap_altmap_fixture *f, unsigned long start,
 	mem_hotplug_begin();
 	vmemmap_free(start, end, altmap);
 	mem_hotplug_done();
-	sweep_blocks(f);
+	vmemmap_altmap_sweep(f);
 }
 
 /* As populated sections need vmemmap_free() also if that failed half way. */
@@ -679,7 +686,7 @@ void vmemmap_altmap_expect_as_before(struct vmemmap_altmap_fixture *f)
 {
 	struct vmemmap_altmap_counters now;
 
-	sweep_blocks(f);
+	vmemmap_altmap_sweep(f);
 	vmemmap_altmap_count(f, &now);
 	KUNIT_EXPECT_EQ(f->test, now.ram, f->before.ram);
 	KUNIT_EXPECT_EQ(f->test, now.tables, f->before.tables);
@@ -968,6 +975,9 @@ int vmemmap_altmap_init(struct kunit *test)
 	struct vmemmap_altmap_fixture *f;
 	int err;
 
+	/* The altmap's unit is the page. */
+	if (leaf_size() < PAGE_SIZE)
+		kunit_skip(test, "the memmap is mapped by less than a page");
 	f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
 	if (!f)
 		return -ENOMEM;
@@ -987,6 +997,8 @@ int vmemmap_altmap_init(struct kunit *test)
 	err = alloc_device(f);
 	if (err)
 		return err;
+	if (f->dev_pfn + f->dev_nr > f->hole_pfn)
+		kunit_skip(test, "needs RAM below the pfns that the hole describes");
 	test->priv = f;
 	kunit_activate_static_stub(test, vmemmap_alloc_block, alloc_block);
 	vmemmap_altmap_count(f, &f->before);
@@ -1068,6 +1080,8 @@ int vmemmap_altmap_suite_init(struct kunit_suite *suite)
 	unsigned long start, end;
 	int err;
 
+	if (leaf_size() < PAGE_SIZE)
+		return 0;
 	hole_pfn = find_hole();
 	if (!hole_pfn) {
 		kunit_err(suite, "no absent sections without page tables found\n");
