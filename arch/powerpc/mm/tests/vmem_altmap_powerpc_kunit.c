@@ -190,7 +190,8 @@ static void mmu_is_the_promised_one(struct kunit *test)
 
 	vmemmap_altmap_populate_ok(f, 0, 1, NULL);
 	vmemmap_altmap_count(f, &now);
-	KUNIT_EXPECT_EQ(test, now.leaves - f->before.leaves, f->unit_size >> promised.vmemmap_shift);
+	KUNIT_EXPECT_EQ(test, now.leaves - f->before.leaves,
+			f->unit_size >> promised.vmemmap_shift);
 	vmemmap_altmap_free(f, 0, 1, NULL);
 }
 
@@ -482,7 +483,8 @@ static void removed_range_keeps_the_neighbours_memmap(struct kunit *test)
 	/* The sections at the border are those that may share a block. */
 	for (i = 0; i < 2 * PAGES_PER_SECTION; i++)
 		if (range[i / PAGES_PER_SECTION].nr_added)
-			WRITE_ONCE(*struct_page_word(range[1].pfn - PAGES_PER_SECTION + i), ~(u64)i);
+			WRITE_ONCE(*struct_page_word(range[1].pfn - PAGES_PER_SECTION + i),
+				   ~(u64)i);
 
 	for (round = 0; round < 2; round++) {
 		int k = round ^ n->second_goes_first;
@@ -569,7 +571,8 @@ static void hash_freed_entries_are_used_again(struct kunit *test)
 	count_in_blocks(f);
 	for (round = 0; round < nr_rounds; round++) {
 		vmemmap_altmap_populate_ok(f, 0, NR_BLOCKS, NULL);
-		KUNIT_ASSERT_EQ_MSG(test, ram_used(test), NR_BLOCKS * f->leaf_nr, "round %d", round);
+		KUNIT_ASSERT_EQ_MSG(test, ram_used(test), NR_BLOCKS * f->leaf_nr,
+				    "round %d", round);
 		vmemmap_altmap_free(f, 0, NR_BLOCKS, NULL);
 	}
 }
