@@ -67,8 +67,10 @@ EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_nr_free);
  * @pfn: where to put the first pfn of the block
  *
  * The block is aligned to the largest power of two that divides @nr_pfns. The
- * pages skipped for that are added to @altmap->align. On failure, neither
- * @altmap nor @pfn changes.
+ * pages skipped for that are added to @altmap->align, and serve requests for a
+ * single page before any other page does. So if all requests are for single pages
+ * or for blocks of one size, none is lost, and a single page is to be had as long
+ * as one is free. On failure, neither @altmap nor @pfn changes.
  *
  * Return: 0, -EINVAL if @nr_pfns is 0, or -ENOMEM if the altmap has no such
  * block left.
@@ -82,6 +84,14 @@ int vmem_altmap_alloc(struct vmem_altmap *altmap, unsigned long nr_pfns,
 	if (!nr_pfns)
 		return -EINVAL;
 
+	if (nr_pfns == 1 && altmap->gap) {
+		altmap->gap--;
+		altmap->align--;
+		altmap->alloc++;
+		*pfn = altmap->gap_pfn++;
+		return 0;
+	}
+
 	next = vmem_altmap_next_pfn(altmap);
 	nr_align = 1UL << find_first_bit(&nr_pfns, BITS_PER_LONG);
 	nr_align = ALIGN(next, nr_align) - next;
@@ -92,6 +102,11 @@ int vmem_altmap_alloc(struct vmem_altmap *altmap, unsigned long nr_pfns,
 	altmap->alloc += nr_pfns;
 	altmap->align += nr_align;
 	*pfn = next + nr_align;
+	/* With sizes of several kinds there may be a gap already: keep the larger. */
+	if (nr_align > altmap->gap) {
+		altmap->gap = nr_align;
+		altmap->gap_pfn = next;
+	}
 
 	pr_debug("%s: pfn: %#lx alloc: %lu align: %lu nr: %#lx\n",
 		 __func__, *pfn, altmap->alloc, altmap->align, nr_pfns);
@@ -134,9 +149,47 @@ void vmem_altmap_free(struct vmem_altmap *altmap, unsigned long nr_pfns)
 		return;
 
 	altmap->alloc -= nr_pfns;
-	altmap->align = altmap->alloc ? altmap->align + nr_pfns : 0;
+	if (altmap->alloc) {
+		altmap->align += nr_pfns;
+	} else {
+		altmap->align = 0;
+		altmap->gap = 0;
+		altmap->gap_pfn = 0;
+	}
 }
 EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_free);
+
+/**
+ * vmem_altmap_had_free - was a page free at some earlier time?
+ * @before: copy of an altmap that was made at that time
+ * @pfn: the page
+ *
+ * Return: true if @pfn is one of the pages that the altmap could still hand out
+ * when it was copied.
+ */
+bool vmem_altmap_had_free(const struct vmem_altmap *before, unsigned long pfn)
+{
+	return pfn - before->gap_pfn < before->gap ||
+	       (vmem_altmap_owns_pfn(before, pfn) && pfn >= vmem_altmap_next_pfn(before));
+}
+EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_had_free);
+
+/**
+ * vmem_altmap_restore - take an altmap back to an earlier time
+ * @altmap: the altmap
+ * @before: copy of @altmap that was made at that time
+ *
+ * To be used when all pages are back that were handed out since, and none is
+ * that was in use before.
+ */
+void vmem_altmap_restore(struct vmem_altmap *altmap, const struct vmem_altmap *before)
+{
+	altmap->alloc = before->alloc;
+	altmap->align = before->align;
+	altmap->gap = before->gap;
+	altmap->gap_pfn = before->gap_pfn;
+}
+EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_restore);
 
 /**
  * altmap_alloc_block_buf - take a block of memory from an altmap

@@ -3,10 +3,13 @@
 #define _MM_VMEM_ALTMAP_H
 
 #include <linux/kconfig.h>
+#include <linux/types.h>
 
 struct vmem_altmap;
 
 void *altmap_alloc_block_buf(unsigned long size, struct vmem_altmap *altmap);
+bool vmem_altmap_had_free(const struct vmem_altmap *before, unsigned long pfn);
+void vmem_altmap_restore(struct vmem_altmap *altmap, const struct vmem_altmap *before);
 
 #if IS_ENABLED(CONFIG_KUNIT)
 unsigned long vmem_altmap_next_pfn(const struct vmem_altmap *altmap);

@@ -22,6 +22,7 @@ from pathlib import Path
 import base
 import prereq
 import series
+import teeth
 from common import BASES, KERNEL_DIRS, SERIES, Stop, run_main, say, spawn
 
 LARGE = 300 << 10       # bytes
@@ -190,14 +191,26 @@ def kunit_cases(repo):
     return found
 
 
+def environments(repo):
+    """{name: table} of tools/environments.toml."""
+    tables = tomllib.loads(repo.read("tools/environments.toml"))
+    for name, table in tables.items():
+        tables[name] = {**tables.get(table.get("like"), {}), **table}       # like an earlier one, so that is complete
+    return tables
+
+
+def runs(case, env):
+    """Whether `suite.case` runs in the environment with the table `env`."""
+    return case.split(".")[0] in env.get("suites", ()) and not any(fnmatch.fnmatch(case, glob) for glob in env.get("skips", ()))
+
+
 def behaviours(repo, count=BEHAVIOURS):
     doc = "docs/behaviours.md"
     if doc not in repo.files:
         yield f"{doc}: missing"
         return
     text = repo.read(doc)
-    tables = tomllib.loads(repo.read("tools/environments.toml"))
-    environments = {name: {**tables.get(table.get("like"), {}), **table} for name, table in tables.items()}
+    envs = environments(repo)
     known = kunit_cases(repo)
     if not known:
         yield "no KUnit suite found among the kernel files"
@@ -215,18 +228,16 @@ def behaviours(repo, count=BEHAVIOURS):
             continue
         cases = re.findall(r"`([^`]+)`", row[3])
         globs = [name for name in re.split(r"[\s,`]+", row[4]) if re.match(r"\w", name) and not re.match(r"(?i)(issue|\d+)$", name)]
-        named = [environments[name] for name in environments if any(fnmatch.fnmatch(name, glob) for glob in globs)]
+        named = [envs[name] for name in envs if any(fnmatch.fnmatch(name, glob) for glob in globs)]
         if not cases and not re.search(r"\bissue #?\d+", " ".join(row[3:])):
             yield f"{where}: names no case, and no `issue N` that will bring one"
         for glob in globs:
-            if not fnmatch.filter(environments, glob):
+            if not fnmatch.filter(envs, glob):
                 yield f"{where}: no environment {glob} in tools/environments.toml"
         for case in cases:
-            suite = case.split(".")[0]
             if case not in known:
                 yield f"{where}: no KUnit case {case}"
-            elif not any(suite in env.get("suites", ()) and not any(fnmatch.fnmatch(case, glob) for glob in env.get("skips", ()))
-                         for env in named):
+            elif not any(runs(case, env) for env in named):
                 yield f"{where}: {case} runs in none of the environments it names"
     mentioned = set(re.findall(r"`(\w+\.\w+)`", text))
     for case in sorted(known - mentioned):
@@ -253,6 +264,29 @@ def faults(repo):
         for case in table["red"]:
             if case not in known:
                 yield f"tools/faults.toml: {name}: no KUnit case {case}"
+
+
+def left_out(repo):
+    """tools/teeth.toml and the patches agree, its cases run where they should, and docs/behaviours.md has its table."""
+    tables, patches = teeth.load(repo.root)
+    if found := list(teeth.problems(tables, patches)):
+        yield from found
+        return
+    known, envs = kunit_cases(repo), environments(repo)
+    for name, table in tables.items():
+        for env, cases in ({} if "none" in table else teeth.seen(table)).items():
+            if env not in envs:
+                yield f'{teeth.DATA}: "{name}": no environment {env} in tools/environments.toml'
+                continue
+            for case in cases:
+                if case not in known:
+                    yield f'{teeth.DATA}: "{name}": no KUnit case {case}'
+                elif not runs(case, envs[env]):
+                    yield f'{teeth.DATA}: "{name}": {case} does not run in {env}'
+    doc = "docs/behaviours.md"
+    wanted = "\n".join(["", *teeth.table(tables), "", ""])
+    if wanted not in (repo.read(doc) + "\n" if doc in repo.files else ""):
+        yield f"{doc}: the table of patches differs from {teeth.DATA}: see teeth.py --table"
 
 
 def all_series(repo):
@@ -311,7 +345,7 @@ def kernel_doc(repo):
 CHECKS = (
     ("python syntax", python_syntax), ("shell syntax", shell_syntax), ("shellcheck", shellcheck), ("SPDX lines", spdx),
     ("file sizes", sizes), ("white space", whitespace), (".kunitconfig files", kunitconfig), ("links in *.md", links),
-    ("docs/behaviours.md", behaviours), ("tools/faults.toml", faults),
+    ("docs/behaviours.md", behaviours), ("tools/faults.toml", faults), (teeth.DATA, left_out),
     ("patches and files agree", series_check), ("git am on the base", series_am),
     ("checkpatch.pl --strict", checkpatch), ("kernel-doc", kernel_doc),
 )

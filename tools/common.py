@@ -254,11 +254,13 @@ def spawn(command, **popen):
         process.mark = mark
         yield process
     finally:
+        # A signal may come before Popen returns; its child is there then, all the same.
+        # A child that has exec'ed by now carries the mark, so the scan finds all there is.
         if process:
-            # A child that has exec'ed by now carries the mark, so the scan finds all there is.
             reaper = threading.Thread(target=process.wait, daemon=True)
             reaper.start()      # else the killed child stays a zombie, which has no environ: harmless, but wait
-            kill_marked(mark)
+        kill_marked(mark)
+        if process:
             reaper.join()
 
 

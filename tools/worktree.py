@@ -45,8 +45,8 @@ class Work:
 def prepare(base=None, kdir=None, overlay=None):
     """Bring the work tree of `base` (a name) or `kdir` (a path) up to date; returns Work.
 
-    `overlay` (path: bytes) replaces whole files on top of the series, for this
-    preparation only. The tree is locked until this process ends, so a child
+    `overlay` (path: bytes, or None to delete) replaces whole files on top of the series, for
+    this preparation only. The tree is locked until this process ends, so a child
     process that prepares the same tree would wait for ever.
     """
     if base and kdir:
@@ -66,7 +66,7 @@ def prepare(base=None, kdir=None, overlay=None):
     if series == BASES[0]:
         wanted.update(root_files(wanted))
     for name, data in (overlay or {}).items():
-        wanted[name] = (data, wanted.get(name, (None, 0o644))[1])
+        wanted[name] = None if data is None else (data, (wanted.get(name) or (None, 0o644))[1])
     mirror(source, path, wanted)
     digest = hashlib.sha256(source.id.encode())
     for name, file in sorted(wanted.items()):
@@ -248,15 +248,21 @@ def apply(source, patches):
             if file:
                 write(Path(temp, name), *file)
         for patch in patches:
-            # Without the ceiling a repository around the cache would swallow the paths.
-            done = run(["git", "apply", "--whitespace=nowarn", patch], check=False, cwd=temp,
-                       env={**os.environ, "GIT_CEILING_DIRECTORIES": str(work), **GIT_ENV})
-            if done.returncode:
-                error = re.search(r"^error: (?:patch failed: )?([^:\n]+)", done.stdout, re.M)
-                raise Stop(f"{patch.relative_to(PATCHES)} does not apply to {source.description}: "
-                           f"{error.group(1) if error else done.stdout.strip()}")
+            if bad := git_apply(patch, temp):
+                raise Stop(f"{patch.relative_to(PATCHES)} does not apply to {source.description}: {bad}")
         return {name: (Path(temp, name).read_bytes(), stat.S_IMODE(Path(temp, name).stat().st_mode))
                 if Path(temp, name).exists() else None for name in touched}
+
+
+def git_apply(patch, top, *options):
+    """Apply `patch` to the files in the directory `top`; returns the first that does not take it, or None."""
+    # Without the ceiling a repository around `top` would swallow the paths.
+    done = run(["git", "apply", "--whitespace=nowarn", *options, patch], check=False, cwd=top,
+               env={**os.environ, "GIT_CEILING_DIRECTORIES": str(Path(top).parent), **GIT_ENV})
+    if not done.returncode:
+        return None
+    error = re.search(r"^error: (?:patch failed: )?([^:\n]+)", done.stdout, re.M)
+    return error.group(1) if error else done.stdout.strip()
 
 
 def root_files(patched):

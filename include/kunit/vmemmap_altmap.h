@@ -32,7 +32,7 @@
 #include <linux/memremap.h>
 #include <linux/mm.h>
 
-/* Size of the hole, and least size of the device, in units. */
+/* Least sizes of the hole, and of the device, in units. */
 #define VMEMMAP_ALTMAP_HOLE_UNITS	4
 #define VMEMMAP_ALTMAP_DEVICE_UNITS	8
 
@@ -73,6 +73,8 @@ struct vmemmap_altmap_counters {
  * @dev_nr: number of pages of the device
  * @ram_tables: whether page tables come from vmemmap_alloc_block()
  * @ram_fallback: whether System RAM steps in for an altmap that has no room
+ * @base_pages: whether base pages of an altmap are mapped where no huge page fits
+ * @nr_units: size of the hole, in units
  * @before: the counters when the case began
  * @nr_good_allocs: blocks and page tables of System RAM that are still to be had,
  *	for the case to set; UINT_MAX, as many as there are
@@ -98,6 +100,8 @@ struct vmemmap_altmap_fixture {
 	unsigned long dev_nr;
 	bool ram_tables;
 	bool ram_fallback;
+	bool base_pages;
+	unsigned int nr_units;
 	struct vmemmap_altmap_counters before;
 	unsigned int nr_good_allocs;
 	bool fail_huge;
@@ -156,6 +160,9 @@ void vmemmap_altmap_sweep(struct vmemmap_altmap_fixture *f);
 void vmemmap_altmap_count(const struct vmemmap_altmap_fixture *f,
 			  struct vmemmap_altmap_counters *now);
 
+void vmemmap_altmap_expect_same(struct vmemmap_altmap_fixture *f,
+				const struct vmemmap_altmap_counters *before);
+int vmemmap_altmap_straddle(struct vmemmap_altmap_fixture *f, unsigned long boundary);
 void vmemmap_altmap_expect_as_before(struct vmemmap_altmap_fixture *f);
 void vmemmap_altmap_expect_unmapped(struct vmemmap_altmap_fixture *f,
 				    unsigned int unit, unsigned int nr_units);

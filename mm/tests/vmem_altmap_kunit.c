@@ -179,12 +179,13 @@ static void window_is_handed_out_page_by_page(struct kunit *test)
 /* Test that a mix of sizes keeps every block aligned and inside the window. */
 static void mixed_sizes_stay_aligned_and_inside(struct kunit *test)
 {
-	/* BASE + 1: 1 at +1, 2 at +2, 8 at +8, 1 at +16, 4 at +20, 16 at +32 */
+	/* BASE + 1: 1 at +1, 2 at +2, 8 at +8, 1 in the gap, 4 at +16, 16 at +32 */
 	static const struct {
 		unsigned long nr_pfns, offset, align;
 	} steps[] = {
-		{ 1, 1, 0 }, { 2, 2, 0 }, { 8, 8, 4 }, { 1, 16, 4 }, { 4, 20, 7 },
-		{ 16, 32, 15 },
+		{ 1, 1, 0 }, { 2, 2, 0 }, { 8, 8, 4 }, { 1, 4, 3 }, { 4, 16, 3 },
+		/* a larger gap, which is the one that serves single pages from now on */
+		{ 16, 32, 15 }, { 1, 20, 14 },
 	};
 	struct vmem_altmap altmap = altmap_of(BASE, 1, 47);
 	unsigned long i, alloc = 0;
@@ -195,7 +196,7 @@ static void mixed_sizes_stay_aligned_and_inside(struct kunit *test)
 		alloc += steps[i].nr_pfns;
 		expect_counters(test, &altmap, alloc, steps[i].align);
 	}
-	expect_refused(test, &altmap, 1, -ENOMEM);
+	expect_refused(test, &altmap, 2, -ENOMEM);
 }
 
 /* What fits and what does not */
@@ -227,9 +228,14 @@ static void exact_fit_succeeds(struct kunit *test)
 	const struct fit *f = test->param_value;
 	struct vmem_altmap altmap = altmap_of(BASE, f->reserve, f->free);
 
+	unsigned long gap;
+
 	alloc_ok(test, &altmap, f->nr_pfns);
 	KUNIT_EXPECT_EQ(test, vmem_altmap_nr_free(&altmap), 0);
+	for (gap = f->free - f->nr_pfns; gap; gap--)
+		alloc_ok(test, &altmap, 1);
 	expect_refused(test, &altmap, 1, -ENOMEM);
+	expect_counters(test, &altmap, f->free, 0);
 }
 
 /* Test that an altmap one page smaller refuses the block. */
@@ -255,7 +261,8 @@ static void exhaustion_changes_nothing(struct kunit *test)
 	expect_refused(test, &altmap, 8, -ENOMEM);
 	KUNIT_EXPECT_EQ(test, alloc_ok(test, &altmap, 7), BASE + 8);
 	expect_counters(test, &altmap, 11, 3);
-	expect_refused(test, &altmap, 1, -ENOMEM);
+	expect_refused(test, &altmap, 2, -ENOMEM);
+	KUNIT_EXPECT_EQ(test, alloc_ok(test, &altmap, 1), BASE + 1);
 }
 
 /* Test that a block of no pages is refused. */
@@ -318,6 +325,8 @@ static void block_address_is_in_the_direct_map(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, altmap_alloc_block_buf(2 * PAGE_SIZE, &altmap),
 			    page_address(page) + 2 * PAGE_SIZE);
 	expect_counters(test, &altmap, 2, 1);
+	KUNIT_EXPECT_PTR_EQ(test, altmap_alloc_block_buf(PAGE_SIZE, &altmap),
+			    page_address(page) + PAGE_SIZE);
 	KUNIT_EXPECT_NULL(test, altmap_alloc_block_buf(PAGE_SIZE, &altmap));
 	__free_pages(page, 2);
 }
@@ -620,7 +629,8 @@ static void data_begins_behind_the_window(struct kunit *test)
 
 struct model {
 	unsigned long start, nr;
-	enum { UNTOUCHED, PASSED_OVER, IN_USE } page[MODEL_PAGES];
+	/* SKIPPED serves single pages; LOST is back, or was skipped, and serves none. */
+	enum { UNTOUCHED, SKIPPED, LOST, IN_USE } page[MODEL_PAGES];
 	/* blocks in use */
 	struct { unsigned long first, nr; } block[MODEL_PAGES];
 	unsigned int nr_blocks;
@@ -647,6 +657,28 @@ static bool model_aligned(unsigned long pfn, unsigned long nr)
 	return true;
 }
 
+static unsigned long model_first(const struct model *m, int state)
+{
+	unsigned long i;
+
+	for (i = 0; i < m->nr && m->page[i] != state; i++)
+		;
+	return i;
+}
+
+/* Of the pages skipped earlier and now, only the larger lot goes on to serve. */
+static void model_skip(struct model *m, unsigned long first, unsigned long end)
+{
+	bool larger = end - first > model_count(m, SKIPPED);
+	unsigned long i;
+
+	for (i = 0; larger && i < m->nr; i++)
+		if (m->page[i] == SKIPPED)
+			m->page[i] = LOST;
+	for (; first < end; first++)
+		m->page[first] = larger ? SKIPPED : LOST;
+}
+
 /* Takes a block and returns its offset into the window, or -1. */
 static long model_alloc(struct model *m, unsigned long nr)
 {
@@ -654,14 +686,17 @@ static long model_alloc(struct model *m, unsigned long nr)
 
 	if (!nr)
 		return -1;
-	for (first = 0; first < m->nr && m->page[first] != UNTOUCHED; first++)
-		;
-	for (i = first; i < m->nr && !model_aligned(m->start + i, nr); i++)
-		;
-	if (i + nr > m->nr)
-		return -1;
-	for (; first < i; first++)
-		m->page[first] = PASSED_OVER;
+	first = model_first(m, UNTOUCHED);
+	if (nr == 1 && model_count(m, SKIPPED)) {
+		first = model_first(m, SKIPPED);
+	} else {
+		for (i = first; i < m->nr && !model_aligned(m->start + i, nr); i++)
+			;
+		if (i + nr > m->nr)
+			return -1;
+		model_skip(m, first, i);
+		first = i;
+	}
 	for (i = 0; i < nr; i++)
 		m->page[first + i] = IN_USE;
 	m->block[m->nr_blocks].first = first;
@@ -675,7 +710,7 @@ static unsigned long model_free(struct model *m, unsigned int b)
 	unsigned long i, nr = m->block[b].nr;
 
 	for (i = 0; i < nr; i++)
-		m->page[m->block[b].first + i] = PASSED_OVER;
+		m->page[m->block[b].first + i] = LOST;
 	m->block[b] = m->block[--m->nr_blocks];
 	if (!m->nr_blocks)
 		for (i = 0; i < m->nr; i++)
@@ -695,7 +730,7 @@ static bool model_agrees_on_alloc(struct kunit *test, struct vmem_altmap *altmap
 	if (!err && offset >= 0)
 		KUNIT_EXPECT_EQ(test, pfn, m->start + offset);
 	KUNIT_EXPECT_EQ(test, altmap->alloc, model_count(m, IN_USE));
-	KUNIT_EXPECT_EQ(test, altmap->align, model_count(m, PASSED_OVER));
+	KUNIT_EXPECT_EQ(test, altmap->align, model_count(m, SKIPPED) + model_count(m, LOST));
 	KUNIT_EXPECT_EQ(test, vmem_altmap_nr_free(altmap), model_count(m, UNTOUCHED));
 	return test->status == KUNIT_SUCCESS;
 }
@@ -795,6 +830,115 @@ static void random_sequences_match_the_model(struct kunit *test)
 	KUNIT_EXPECT_GT(test, emptied, 100);
 }
 
+/*
+ * Test that whatever blocks of one size and single pages are asked for, in whatever
+ * order, single pages are to be had until all pages of the window are in use, and not
+ * one more: every window of up to 24 pages, at every alignment, every sequence of six
+ * requests.
+ */
+static void no_page_is_lost_to_alignment(struct kunit *test)
+{
+	static const unsigned long sizes[] = { 2, 4, 8 };
+	const unsigned int nr_requests = 6;
+	unsigned int nr_full = 0;
+
+	for (unsigned long i = 0; i < ARRAY_SIZE(sizes) * 8 * 25 << nr_requests; i++) {
+		unsigned long seq = i % (1 << nr_requests);
+		unsigned long offset = (i >> nr_requests) % 8;
+		unsigned long free = (i >> nr_requests) / 8 % 25;
+		unsigned long size = sizes[(i >> nr_requests) / 8 / 25];
+		struct vmem_altmap altmap = altmap_of(BASE + offset, 0, free);
+		unsigned long pfn, in_use = 0;
+
+		for (unsigned int k = 0; k < nr_requests; k++) {
+			unsigned long nr = seq >> k & 1 ? size : 1;
+
+			if (!vmem_altmap_alloc(&altmap, nr, &pfn))
+				in_use += nr;
+		}
+		while (in_use <= free && !vmem_altmap_alloc(&altmap, 1, &pfn))
+			in_use++;
+		KUNIT_ASSERT_EQ_MSG(test, in_use, free, "BASE + %lu, blocks of %lu, sequence %#lx",
+				    offset, size, seq);
+		nr_full++;
+	}
+	KUNIT_EXPECT_GT(test, nr_full, 10000);
+}
+
+/* Test that single pages come from a gap as long as there is one, first to last. */
+static void gap_serves_single_pages_first(struct kunit *test)
+{
+	struct vmem_altmap altmap = altmap_of(BASE, 5, 3 + 8 + 2);
+	static const unsigned long expected[] = { 5, 6, 7, 16, 17 };
+	unsigned long pfn, i;
+
+	KUNIT_ASSERT_EQ(test, vmem_altmap_alloc(&altmap, 8, &pfn), 0);
+	KUNIT_EXPECT_EQ(test, pfn, BASE + 8);
+	expect_counters(test, &altmap, 8, 3);
+	for (i = 0; i < ARRAY_SIZE(expected); i++) {
+		KUNIT_ASSERT_EQ(test, vmem_altmap_alloc(&altmap, 1, &pfn), 0);
+		KUNIT_EXPECT_EQ(test, pfn, BASE + expected[i]);
+		expect_counters(test, &altmap, 9 + i, i < 3 ? 2 - i : 0);
+	}
+	KUNIT_EXPECT_EQ(test, vmem_altmap_alloc(&altmap, 1, &pfn), -ENOMEM);
+
+	/* A gap is forgotten with all the rest. */
+	vmem_altmap_free(&altmap, 13);
+	expect_counters(test, &altmap, 0, 0);
+	KUNIT_EXPECT_EQ(test, altmap.gap, 0);
+	KUNIT_ASSERT_EQ(test, vmem_altmap_alloc(&altmap, 1, &pfn), 0);
+	KUNIT_EXPECT_EQ(test, pfn, BASE + 5);
+}
+
+/*
+ * Test that a copy of an altmap tells which pages were free when it was made, and
+ * that the altmap can be taken back to it: it then answers as it would have.
+ */
+static void earlier_state_is_told_and_restored(struct kunit *test)
+{
+	/* What was asked for before, and since: a gap is left, used in part, used up. */
+	static const unsigned long sizes[][2][3] = {
+		{ { 0, 0, 0 }, { 1, 8, 1 } },
+		{ { 8, 0, 0 }, { 1, 1, 8 } },
+		{ { 8, 1, 0 }, { 1, 1, 1 } },
+		{ { 8, 1, 1 }, { 1, 1, 8 } },
+		{ { 1, 8, 0 }, { 8, 1, 1 } },
+		{ { 1, 1, 1 }, { 8, 8, 8 } },
+	};
+	unsigned long pfn, i, k;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct vmem_altmap altmap = altmap_of(BASE, 6, 26);
+		bool free[40] = {};
+
+		for (k = 0; k < 3; k++)
+			if (sizes[i][0][k])
+				vmem_altmap_alloc(&altmap, sizes[i][0][k], &pfn);
+
+		const struct vmem_altmap before = altmap;
+		struct vmem_altmap drained = altmap;
+
+		while (!vmem_altmap_alloc(&drained, 1, &pfn))
+			free[pfn - BASE] = true;
+		for (pfn = BASE - 4; pfn < BASE + 44; pfn++)
+			KUNIT_EXPECT_EQ_MSG(test, vmem_altmap_had_free(&before, pfn),
+					    pfn >= BASE && pfn < BASE + 40 && free[pfn - BASE],
+					    "sequence %lu, BASE + %ld", i, (long)(pfn - BASE));
+
+		for (k = 0; k < 3; k++)
+			vmem_altmap_alloc(&altmap, sizes[i][1][k], &pfn);
+		vmem_altmap_restore(&altmap, &before);
+		while (!vmem_altmap_alloc(&altmap, 1, &pfn)) {
+			KUNIT_EXPECT_TRUE_MSG(test, free[pfn - BASE], "sequence %lu", i);
+			free[pfn - BASE] = false;
+		}
+		for (k = 0; k < ARRAY_SIZE(free); k++)
+			KUNIT_EXPECT_FALSE_MSG(test, free[k], "sequence %lu, BASE + %lu", i, k);
+		KUNIT_EXPECT_EQ(test, altmap.alloc, drained.alloc);
+		KUNIT_EXPECT_EQ(test, altmap.align, drained.align);
+	}
+}
+
 static struct kunit_case vmem_altmap_cases[] = {
 	KUNIT_CASE_PARAM(block_lands_on_the_first_aligned_page, places_gen_params),
 	KUNIT_CASE(window_is_handed_out_page_by_page),
@@ -817,6 +961,9 @@ static struct kunit_case vmem_altmap_cases[] = {
 	KUNIT_CASE(owned_is_exactly_what_can_be_handed_out),
 	KUNIT_CASE(no_altmap_owns_nothing),
 	KUNIT_CASE(data_begins_behind_the_window),
+	KUNIT_CASE(gap_serves_single_pages_first),
+	KUNIT_CASE(no_page_is_lost_to_alignment),
+	KUNIT_CASE(earlier_state_is_told_and_restored),
 	KUNIT_CASE(small_windows_match_the_model),
 	KUNIT_CASE(random_sequences_match_the_model),
 	{}

@@ -136,9 +136,15 @@ static unsigned long unit_size(void)
 	return roundup(section_size(), leaf_size());
 }
 
+/* Blocks of the hash MMU can be so large that there is no RAM for twice as many. */
+static unsigned int size_factor(void)
+{
+	return has_page_tables() ? 2 : 1;
+}
+
 static unsigned long hole_size(void)
 {
-	return VMEMMAP_ALTMAP_HOLE_UNITS * unit_size();
+	return size_factor() * VMEMMAP_ALTMAP_HOLE_UNITS * unit_size();
 }
 
 /* The last pfn that memmap at the end of the hole describes, if only in part. */
@@ -184,6 +190,9 @@ static void count_entries(unsigned long addr, unsigned long end,
 		next = p4d_addr_end(addr, end);
 		if (p4d_none(p4dp_get(p4d)))
 			continue;
+		/* A table is counted where its first address is met. */
+		if (addr == start || IS_ALIGNED(addr, P4D_SIZE))
+			++*tables;
 		pud = pud_offset(p4d, addr);
 		next = pud_addr_end(addr, end);
 		if (pud_none(pudp_get(pud)))
@@ -192,7 +201,6 @@ static void count_entries(unsigned long addr, unsigned long end,
 			++*leaves;
 			continue;
 		}
-		/* A table is counted where its first address is met. */
 		if (addr == start || IS_ALIGNED(addr, PUD_SIZE))
 			++*tables;
 		pmd = pmd_offset(pud, addr);
@@ -603,8 +611,8 @@ EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_populate_range);
  * @end: behind the last address
  * @altmap: what to pass to vmemmap_free()
  *
- * To be used on a range for which vmemmap_altmap_populate_range() was called, and
- * which was populated or failed to be. A range that was populated twice is freed
+ * To be used on ranges for which vmemmap_altmap_populate_range() was called, and
+ * which were populated or failed to be. A range that was populated twice is freed
  * once.
  */
 void vmemmap_altmap_free_range(struct vmemmap_altmap_fixture *f, unsigned long start,
@@ -613,7 +621,7 @@ void vmemmap_altmap_free_range(struct vmemmap_altmap_fixture *f, unsigned long s
 	struct populated *p, *tmp;
 
 	list_for_each_entry_safe(p, tmp, &f->populated, list) {
-		if (p->start == start && p->end == end) {
+		if (p->start >= start && p->end <= end) {
 			list_del(&p->list);
 			kunit_kfree(f->test, p);
 		}
@@ -676,6 +684,27 @@ void vmemmap_altmap_free(struct vmemmap_altmap_fixture *f, unsigned int unit,
 EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_free);
 
 /**
+ * vmemmap_altmap_expect_same - expect counters to be what they were
+ * @f: the fixture
+ * @before: what vmemmap_altmap_count() counted then
+ *
+ * Compares all counters that nobody else changes.
+ */
+void vmemmap_altmap_expect_same(struct vmemmap_altmap_fixture *f,
+				const struct vmemmap_altmap_counters *before)
+{
+	struct vmemmap_altmap_counters now;
+
+	vmemmap_altmap_sweep(f);
+	vmemmap_altmap_count(f, &now);
+	KUNIT_EXPECT_EQ(f->test, now.ram, before->ram);
+	KUNIT_EXPECT_EQ(f->test, now.tables, before->tables);
+	KUNIT_EXPECT_EQ(f->test, now.leaves, before->leaves);
+	KUNIT_EXPECT_EQ(f->test, now.nr_memmap, before->nr_memmap);
+}
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_expect_same);
+
+/**
  * vmemmap_altmap_expect_as_before - expect to have left no trace
  * @f: the fixture
  *
@@ -684,14 +713,7 @@ EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_free);
  */
 void vmemmap_altmap_expect_as_before(struct vmemmap_altmap_fixture *f)
 {
-	struct vmemmap_altmap_counters now;
-
-	vmemmap_altmap_sweep(f);
-	vmemmap_altmap_count(f, &now);
-	KUNIT_EXPECT_EQ(f->test, now.ram, f->before.ram);
-	KUNIT_EXPECT_EQ(f->test, now.tables, f->before.tables);
-	KUNIT_EXPECT_EQ(f->test, now.leaves, f->before.leaves);
-	KUNIT_EXPECT_EQ(f->test, now.nr_memmap, f->before.nr_memmap);
+	vmemmap_altmap_expect_same(f, &f->before);
 }
 EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_expect_as_before);
 
@@ -945,8 +967,8 @@ static int alloc_device(struct vmemmap_altmap_fixture *f)
 	struct page *page;
 	unsigned long i, j;
 
-	f->dev_nr = roundup_pow_of_two(max(VMEMMAP_ALTMAP_DEVICE_UNITS * f->unit_nr,
-					   DEVICE_PAGES));
+	f->dev_nr = roundup_pow_of_two(max(size_factor() * VMEMMAP_ALTMAP_DEVICE_UNITS *
+					   f->unit_nr, DEVICE_PAGES));
 	page = alloc_contig_pages(f->dev_nr, GFP_KERNEL, first_memory_node, NULL);
 	if (!page)
 		return -ENOMEM;
@@ -990,6 +1012,8 @@ int vmemmap_altmap_init(struct kunit *test)
 	f->leaf_nr = f->leaf_size >> PAGE_SHIFT;
 	f->ram_tables = !IS_ENABLED(CONFIG_PPC) && !IS_ENABLED(CONFIG_S390);
 	f->ram_fallback = IS_ENABLED(CONFIG_PPC);
+	f->base_pages = has_page_tables() && !IS_ENABLED(CONFIG_S390);
+	f->nr_units = f->hole_size / f->unit_size;
 	f->nr_good_allocs = UINT_MAX;
 	INIT_LIST_HEAD(&f->altmaps);
 	INIT_LIST_HEAD(&f->blocks);
@@ -1060,11 +1084,67 @@ static unsigned long find_hole(void)
 		    !section_range_absent(pfn - PAGES_PER_SECTION, nr + 2 * PAGES_PER_SECTION))
 			continue;
 		count_entries(addr, addr + hole_size(), &tables, &leaves);
-		if (!tables && !leaves)
+		/* The highest table may serve the memmap of RAM, too. */
+		if (tables <= 1 && !leaves)
 			return pfn;
 	}
 	return 0;
 }
+
+/* As page tables of the upper levels are never freed, have them there. */
+static int make_page_tables(unsigned long start)
+{
+	unsigned long end = start + hole_size();
+	int err = populate_range(start, end, unit_size(), NULL);
+
+	mem_hotplug_begin();
+	vmemmap_free(start, end, NULL);
+	mem_hotplug_done();
+	return err;
+}
+
+/**
+ * vmemmap_altmap_straddle - move the hole to where it crosses a boundary
+ * @f: the fixture
+ * @boundary: a power of two, in bytes of the vmemmap
+ *
+ * To be used at the beginning of a case. Half of the hole is then below and half of
+ * it is above an address that is a multiple of @boundary.
+ *
+ * Return: 0, or -ENXIO if there is no such hole.
+ */
+int vmemmap_altmap_straddle(struct vmemmap_altmap_fixture *f, unsigned long boundary)
+{
+	unsigned long last = PHYS_PFN(mhp_get_pluggable_range(true).end);
+	unsigned long addr = ALIGN(vmemmap_altmap_addr(f, 0) + f->hole_size, boundary);
+	struct kunit *test = current->kunit_test;
+	unsigned long pfn, nr;
+	long tables, leaves;
+	int err;
+
+	for (;; addr += boundary) {
+		unsigned long start = addr - f->hole_size / 2;
+
+		pfn = (start - (unsigned long)pfn_to_page(0)) / sizeof(struct page);
+		nr = SECTION_ALIGN_UP(hole_last_pfn(pfn) + 1) - pfn;
+		if (pfn + nr + PAGES_PER_SECTION > last)
+			return -ENXIO;
+		count_entries(start, start + f->hole_size, &tables, &leaves);
+		if ((unsigned long)pfn_to_page(pfn) == start && !leaves &&
+		    section_range_absent(pfn - PAGES_PER_SECTION, nr + 2 * PAGES_PER_SECTION))
+			break;
+	}
+	/* Not for the case to reckon with. */
+	current->kunit_test = NULL;
+	err = make_page_tables((unsigned long)pfn_to_page(pfn));
+	current->kunit_test = test;
+	if (err)
+		return err;
+	f->hole_pfn = pfn;
+	vmemmap_altmap_count(f, &f->before);
+	return 0;
+}
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_straddle);
 
 /**
  * vmemmap_altmap_suite_init - look for a hole in the vmemmap
@@ -1077,9 +1157,6 @@ static unsigned long find_hole(void)
  */
 int vmemmap_altmap_suite_init(struct kunit_suite *suite)
 {
-	unsigned long start, end;
-	int err;
-
 	if (leaf_size() < PAGE_SIZE)
 		return 0;
 	hole_pfn = find_hole();
@@ -1087,13 +1164,7 @@ int vmemmap_altmap_suite_init(struct kunit_suite *suite)
 		kunit_err(suite, "no absent sections without page tables found\n");
 		return -ENXIO;
 	}
-	start = (unsigned long)pfn_to_page(hole_pfn);
-	end = start + hole_size();
-	err = populate_range(start, end, unit_size(), NULL);
-	mem_hotplug_begin();
-	vmemmap_free(start, end, NULL);
-	mem_hotplug_done();
-	return err;
+	return make_page_tables((unsigned long)pfn_to_page(hole_pfn));
 }
 EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_suite_init);
 

@@ -24,15 +24,20 @@
  * After each case the fixture expects, of all altmaps that the case used, alloc and
  * align to be zero and all pages of the device to be where they were.
  *
- * Not covered here: failures half way through a range, which callers have to
- * clean up after so far, ranges smaller than a unit, and how sections and devices
- * are added. For the allocator alone, see vmem_altmap_kunit.c.
+ *  - Where base pages can be mapped, which is everywhere but with the hash MMU of
+ *    powerpc and on s390, alignment does not matter: n pages of memmap are populated
+ *    exactly if the altmap has n pages free, and of whole leaves at most one is
+ *    mapped by base pages for that.
+ *
+ * Not covered here: how sections and devices are added. For the allocator alone, see
+ * vmem_altmap_kunit.c, and for what only one architecture does, the suites there.
  */
 #include <kunit/test.h>
 #include <kunit/vmemmap_altmap.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
+#include <linux/prandom.h>
 
 MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
 
@@ -105,7 +110,7 @@ static void huge_block_is_mapped_as_a_leaf(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, altmap->align, 0);
 	}
 	vmemmap_altmap_expect_usable(f, 0, 1);
-	vmemmap_altmap_expect_unmapped(f, 1, VMEMMAP_ALTMAP_HOLE_UNITS - 1);
+	vmemmap_altmap_expect_unmapped(f, 1, f->nr_units - 1);
 	vmemmap_altmap_free(f, 0, 1, altmap);
 }
 
@@ -417,6 +422,166 @@ static void neighbours_return_to_their_owners(struct kunit *test)
 	vmemmap_altmap_expect_device_intact(f);
 }
 
+static void needs_base_pages(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+
+	if (!f->base_pages || f->leaf_nr == 1)
+		kunit_skip(test, "needs base pages that step in for huge pages of an altmap");
+}
+
+/* How many whole leaves of @nr_units from unit 0 on are mapped by base pages? */
+static unsigned int leaves_of_base_pages(struct kunit *test, unsigned int nr_units)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	unsigned long addr = vmemmap_altmap_addr(f, 0);
+	unsigned long end = vmemmap_altmap_addr(f, nr_units);
+	unsigned int nr = 0;
+
+	for (; addr < end; addr += f->leaf_size)
+		nr += vmemmap_altmap_leaf(addr).size == PAGE_SIZE;
+	return nr;
+}
+
+/*
+ * Test that an altmap with exactly the pages that the memmap takes is enough
+ * wherever its window begins: gap and tail serve base pages, and System RAM only
+ * page tables.
+ */
+static void any_alignment_is_enough(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	const unsigned long nr = f->nr_units * f->unit_nr;
+	unsigned long reserve;
+
+	needs_base_pages(test);
+	for (reserve = 0; reserve < f->leaf_nr; reserve++) {
+		struct vmem_altmap *altmap = vmemmap_altmap_new(f, reserve, nr);
+
+		KUNIT_ASSERT_EQ_MSG(test, vmemmap_altmap_populate(f, 0, f->nr_units, altmap), 0,
+				    "reserve %lu", reserve);
+		expect_ram_used(test, 0);
+		KUNIT_EXPECT_EQ(test, altmap->alloc, nr);
+		KUNIT_EXPECT_EQ(test, leaves_of_base_pages(test, f->nr_units), !!reserve);
+		if (reserve % 5 == 1)
+			vmemmap_altmap_expect_usable(f, 0, f->nr_units);
+		vmemmap_altmap_free(f, 0, f->nr_units, altmap);
+		KUNIT_ASSERT_EQ(test, altmap->alloc, 0);
+	}
+	vmemmap_altmap_expect_as_before(f);
+}
+
+/*
+ * Test that wherever the window begins, with a page less the last unit is refused,
+ * and that this changes nothing, before anyone cleans up.
+ */
+static void any_alignment_with_a_page_less_changes_nothing(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	const unsigned int last = f->nr_units - 1;
+	const unsigned long nr = f->nr_units * f->unit_nr;
+	struct vmemmap_altmap_counters before;
+	unsigned long reserve;
+
+	needs_base_pages(test);
+	if (f->ram_fallback)
+		kunit_skip(test, "needs an architecture without fallback to System RAM");
+	for (reserve = 0; reserve < f->leaf_nr; reserve++) {
+		struct vmem_altmap *altmap = vmemmap_altmap_new(f, reserve, nr - 1);
+
+		vmemmap_altmap_populate_ok(f, 0, last, altmap);
+		vmemmap_altmap_count(f, &before);
+		struct vmem_altmap copy = *altmap;
+
+		KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate(f, last, 1, altmap), -ENOMEM);
+		KUNIT_EXPECT_MEMEQ(test, altmap, &copy, sizeof(copy));
+		vmemmap_altmap_expect_same(f, &before);
+
+		vmemmap_altmap_free(f, last, 1, altmap);
+		vmemmap_altmap_free(f, 0, last, altmap);
+		KUNIT_ASSERT_EQ_MSG(test, altmap->alloc, 0, "reserve %lu", reserve);
+	}
+	vmemmap_altmap_expect_as_before(f);
+}
+
+#define SEED		0x6d656d6d61700001ULL
+#define NR_LAYOUTS	300
+#define NR_PARTS	8
+
+/*
+ * Test that with random windows, and random parts of the hole one after the other,
+ * a part is populated exactly if the altmap has as many pages free, and that all
+ * return.
+ */
+static void pages_that_are_free_are_enough(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	const unsigned long hole = vmemmap_altmap_addr(f, 0);
+	const unsigned long nr_hole = f->hole_size / PAGE_SIZE;
+	unsigned int layout, served = 0, refused = 0;
+	struct rnd_state rnd;
+
+	needs_base_pages(test);
+	prandom_seed_state(&rnd, SEED);
+	kunit_info(test, "seed %#llx, %d layouts\n", SEED, NR_LAYOUTS);
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		unsigned long reserve = prandom_u32_state(&rnd) % (2 * f->leaf_nr);
+		unsigned long free = prandom_u32_state(&rnd) % (6 * f->leaf_nr);
+		struct vmem_altmap *altmap = vmemmap_altmap_new(f, reserve, free);
+		struct { unsigned long start, end; } part[NR_PARTS];
+		unsigned long page = 0, in_use = 0;
+		int i, nr = 0;
+
+		/* Page tables of radix come by another way. */
+		altmap_is_all_there_is(test, altmap);
+		for (i = 0; i < NR_PARTS && page < nr_hole; i++) {
+			unsigned long size = 1 + prandom_u32_state(&rnd) % (2 * f->leaf_nr);
+			int err;
+
+			if (prandom_u32_state(&rnd) % 2)
+				page = min(ALIGN(page, f->leaf_nr), nr_hole);
+			/* radix maps a huge page also for its first part. */
+			if (IS_ALIGNED(page, f->leaf_nr))
+				size = ALIGN(size, f->leaf_nr);
+			/* Not all architectures take more than a section in one go. */
+			size = min3(size, nr_hole - page, f->unit_nr - page % f->unit_nr);
+			if (!size)
+				break;
+			part[nr].start = hole + page * PAGE_SIZE;
+			part[nr].end = part[nr].start + size * PAGE_SIZE;
+			page += size;
+
+			err = vmemmap_altmap_populate_range(f, part[nr].start, part[nr].end,
+							    altmap);
+			KUNIT_ASSERT_EQ_MSG(test, err, in_use + size <= free ? 0 : -ENOMEM,
+					    "reserve %lu, free %lu, in use %lu, part %#lx of %lu pages",
+					    reserve, free, in_use, part[nr].start - hole, size);
+			if (err) {
+				refused++;
+				vmemmap_altmap_free_range(f, part[nr].start, part[nr].end, altmap);
+				/* What radix took meanwhile counts as freed. */
+				if (f->ram_fallback)
+					break;
+			} else {
+				served++;
+				in_use += size;
+				nr++;
+			}
+			KUNIT_ASSERT_EQ(test, altmap->alloc, in_use);
+		}
+		expect_ram_used(test, 0);
+		while (nr) {
+			i = prandom_u32_state(&rnd) % nr--;
+			vmemmap_altmap_free_range(f, part[i].start, part[i].end, altmap);
+			part[i] = part[nr];
+		}
+		KUNIT_ASSERT_EQ(test, altmap->alloc, 0);
+		vmemmap_altmap_expect_as_before(f);
+	}
+	KUNIT_EXPECT_GT(test, served, 3 * NR_LAYOUTS / 2);
+	KUNIT_EXPECT_GT(test, refused, NR_LAYOUTS / 3);
+}
+
 #define CYCLES	200
 #define ROUNDS	5
 
@@ -504,6 +669,9 @@ static struct kunit_case vmemmap_altmap_cases[] = {
 	KUNIT_CASE_PARAM(range_can_be_populated_again, vmemmap_altmap_backings),
 	KUNIT_CASE_PARAM(block_in_use_is_not_handed_out_again, vmemmap_altmap_backings),
 	KUNIT_CASE_PARAM(neighbours_return_to_their_owners, vmemmap_altmap_backings),
+	KUNIT_CASE(any_alignment_is_enough),
+	KUNIT_CASE(any_alignment_with_a_page_less_changes_nothing),
+	KUNIT_CASE(pages_that_are_free_are_enough),
 	KUNIT_CASE_PARAM(repeated_cycles_leak_nothing, vmemmap_altmap_backings),
 	KUNIT_CASE_PARAM(section_is_counted_as_memmap, vmemmap_altmap_backings),
 	{}

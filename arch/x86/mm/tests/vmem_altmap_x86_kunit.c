@@ -9,6 +9,10 @@
  *  - Sections take one block of PMD_SIZE after the other from the altmap.
  *  - When the altmap has no room for a section, that is -ENOMEM: System RAM does
  *    not step in, and the sections before it stay as they are.
+ *  - With an altmap, whatever fails is undone by vmemmap_populate() itself.
+ *  - Less than a section takes base pages, of the altmap if there is one.
+ *  - Each page of a mixed memmap returns to its owner, and a huge page does when the
+ *    last of its parts goes.
  *  - To populate what is populated changes nothing.
  *
  * For what all architectures have in common, see mm/tests/vmemmap_altmap_kunit.c.
@@ -16,12 +20,21 @@
 #include <kunit/test.h>
 #include <kunit/vmemmap_altmap.h>
 #include <linux/cpufeature.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/moduleparam.h>
 #include <linux/pgtable.h>
+#include <linux/uaccess.h>
 
 MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
 
 #define PMD_NR	(PMD_SIZE >> PAGE_SHIFT)
+
+/* Whoever starts a machine for so many levels notices if it got others. */
+static uint levels;
+module_param(levels, uint, 0444);
+MODULE_PARM_DESC(levels, "expected levels of page tables: 4 or 5");
 
 static unsigned long leaf_pfn(struct kunit *test, unsigned int unit)
 {
@@ -30,6 +43,14 @@ static unsigned long leaf_pfn(struct kunit *test, unsigned int unit)
 
 	KUNIT_EXPECT_EQ_MSG(test, leaf.size, PMD_SIZE, "section %u", unit);
 	return leaf.pfn;
+}
+
+/* Test that the page tables have as many levels as this machine was started for. */
+static void page_tables_have_the_promised_levels(struct kunit *test)
+{
+	if (!levels)
+		kunit_skip(test, "needs the module parameter levels");
+	KUNIT_EXPECT_EQ(test, pgtable_l5_enabled() ? 5 : 4, levels);
 }
 
 /*
@@ -108,7 +129,7 @@ static void sections_are_freed_in_any_order(struct kunit *test)
 static void section_without_room_is_enomem(struct kunit *test)
 {
 	struct vmemmap_altmap_fixture *f = test->priv;
-	/* One block behind the alignment gap. The gap lacks a page for another. */
+	/* A gap of PMD_NR - 1 pages and a block: a page less than two sections take. */
 	struct vmem_altmap *altmap = vmemmap_altmap_new(f, 1, PMD_NR - 1 + PMD_NR);
 	u64 salt;
 
@@ -133,12 +154,9 @@ static void exhausted_altmap_takes_no_ram(struct kunit *test)
 {
 	struct vmemmap_altmap_fixture *f = test->priv;
 	struct vmem_altmap *altmap = vmemmap_altmap_new(f, 0, PMD_NR - 1);
-	struct vmemmap_altmap_counters now;
 
 	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate(f, 0, 1, altmap), -ENOMEM);
-	vmemmap_altmap_count(f, &now);
-	KUNIT_EXPECT_EQ(test, now.leaves, f->before.leaves);
-	KUNIT_EXPECT_EQ(test, now.ram - f->before.ram, now.tables - f->before.tables);
+	vmemmap_altmap_expect_as_before(f);
 	vmemmap_altmap_free(f, 0, 1, altmap);
 	vmemmap_altmap_expect_as_before(f);
 }
@@ -188,7 +206,356 @@ static void fragmented_ram_gives_base_pages(struct kunit *test)
 	vmemmap_altmap_expect_as_before(f);
 }
 
+/* The case is about base pages, in the terms of the fixture: a unit is a page. */
+static void count_in_pages(struct vmemmap_altmap_fixture *f)
+{
+	f->unit_size = PAGE_SIZE;
+	f->unit_nr = 1;
+}
+
+static long ram_used(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmemmap_altmap_counters now;
+
+	vmemmap_altmap_count(f, &now);
+	return now.ram - f->before.ram - (now.tables - f->before.tables);
+}
+
+/*
+ * Test that less than a section is mapped by base pages, one after the other, and
+ * takes those of the altmap if there is one.
+ */
+static void part_of_a_section_takes_base_pages(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 3, PMD_NR);
+	const unsigned int first = 16, nr = PMD_NR / 2;
+	unsigned int page;
+
+	count_in_pages(f);
+	KUNIT_ASSERT_EQ(test, vmemmap_altmap_populate_range(f, vmemmap_altmap_addr(f, first),
+							    vmemmap_altmap_addr(f, first + nr),
+							    altmap), 0);
+	for (page = 0; page < PMD_NR; page++) {
+		struct vmemmap_altmap_leaf leaf =
+			vmemmap_altmap_leaf(vmemmap_altmap_addr(f, page));
+		bool mapped = page >= first && page < first + nr;
+
+		KUNIT_EXPECT_EQ(test, leaf.size, mapped ? PAGE_SIZE : 0);
+		if (altmap && mapped)
+			KUNIT_EXPECT_EQ(test, leaf.pfn, f->dev_pfn + 3 + page - first);
+	}
+	KUNIT_EXPECT_EQ(test, ram_used(test), altmap ? 0 : nr);
+	if (altmap) {
+		KUNIT_EXPECT_EQ(test, altmap->alloc, nr);
+		KUNIT_EXPECT_EQ(test, altmap->align, 0);
+	}
+	vmemmap_altmap_expect_usable(f, first, nr);
+	vmemmap_altmap_free(f, first, nr, altmap);
+	vmemmap_altmap_expect_as_before(f);
+}
+
+/*
+ * Test that a range that does not fit is undone by the one who could not populate
+ * it, half way through: a huge page, base pages beside others that were there
+ * before, and base pages in a new table. What was there before stays.
+ */
+static void failure_is_undone_where_it_happens(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_new(f, 3, 2 * PMD_NR + 20);
+	unsigned long start = vmemmap_altmap_addr(f, 0), end = start + 3 * PMD_SIZE;
+	struct vmemmap_altmap_counters before;
+	u64 salt;
+
+	count_in_pages(f);
+	/* In the midst of the second huge page. */
+	vmemmap_altmap_populate_ok(f, PMD_NR + 5, 10, altmap);
+	salt = vmemmap_altmap_fill(f, PMD_NR + 5, 10);
+	vmemmap_altmap_count(f, &before);
+	struct vmem_altmap copy = *altmap;
+
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate_range(f, start, end, altmap), -ENOMEM);
+	vmemmap_altmap_expect_same(f, &before);
+	KUNIT_EXPECT_MEMEQ(test, altmap, &copy, sizeof(copy));
+	vmemmap_altmap_expect_filled(f, PMD_NR + 5, 10, salt);
+
+	/* What does fit then is not in anybody's way. */
+	end = start + 2 * PMD_SIZE;
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate_range(f, start, end, altmap), 0);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, 2 * PMD_NR);
+	vmemmap_altmap_expect_filled(f, PMD_NR + 5, 10, salt);
+	vmemmap_altmap_expect_usable(f, 0, 2 * PMD_NR);
+	vmemmap_altmap_free_range(f, start, start + 3 * PMD_SIZE, altmap);
+	vmemmap_altmap_expect_as_before(f);
+}
+
+/*
+ * Test that whichever block of System RAM is the one that is missing, page table or
+ * memmap, nothing is left of the range. With an altmap before anyone cleans up.
+ */
+static void any_block_of_ram_may_be_missing(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 1, 4 * PMD_NR);
+	unsigned long start = vmemmap_altmap_addr(f, 0) + PMD_SIZE / 2;
+	unsigned long end = start + 2 * PMD_SIZE;
+	struct vmemmap_altmap_counters now;
+	unsigned int nr;
+	int err;
+
+	for (nr = 0; nr < 16; nr++) {
+		f->nr_good_allocs = nr;
+		err = vmemmap_altmap_populate_range(f, start, end, altmap);
+		if (!err)
+			break;
+		KUNIT_EXPECT_EQ(test, err, -ENOMEM);
+		if (altmap) {
+			vmemmap_altmap_expect_as_before(f);
+			KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+			KUNIT_EXPECT_EQ(test, altmap->align, 0);
+		}
+		vmemmap_altmap_free_range(f, start, end, altmap);
+		vmemmap_altmap_expect_as_before(f);
+	}
+	KUNIT_EXPECT_EQ(test, err, 0);
+	vmemmap_altmap_count(f, &now);
+	/* The last table of base pages is missing as well as the first. */
+	KUNIT_EXPECT_EQ(test, nr, altmap ? now.tables - f->before.tables :
+				  now.tables - f->before.tables + 3);
+	KUNIT_EXPECT_GE(test, nr, 3);
+	vmemmap_altmap_free_range(f, start, end, altmap);
+}
+
+static const struct sub_sections {
+	const char *name;
+	bool second_has_altmap;
+	bool second_goes_first;
+} sub_sections[] = {
+	{ "two_altmaps_first_goes_first", true, false },
+	{ "two_altmaps_second_goes_first", true, true },
+	{ "altmap_and_ram_first_goes_first", false, false },
+	{ "altmap_and_ram_second_goes_first", false, true },
+};
+
+KUNIT_ARRAY_PARAM_DESC(sub_sections, sub_sections, name);
+
+/*
+ * Test that neighbouring sub-sections have their memmap each in the altmap of its
+ * own, or in System RAM, and that each can go while the other one's struct pages
+ * stay what they are.
+ */
+static void sub_sections_share_nothing(struct kunit *test)
+{
+	const struct sub_sections *s = test->param_value;
+	const unsigned long nr = PAGES_PER_SUBSECTION * sizeof(struct page) / PAGE_SIZE;
+	struct vmemmap_altmap_fixture *f = test->priv;
+	unsigned long i, wrong;
+	struct vmem_altmap *altmap[2] = {};
+	int k, round, err;
+
+	for (k = 0; k < 1 + s->second_has_altmap; k++)
+		altmap[k] = vmemmap_altmap_new_range(f, f->dev_pfn + 64 * k, f->hole_pfn +
+						     (k + 1) * PAGES_PER_SUBSECTION - 1,
+						     0, 64);
+	for (k = 0; k < 2; k++) {
+		unsigned long pfn = f->hole_pfn + k * PAGES_PER_SUBSECTION;
+
+		mem_hotplug_begin();
+		err = sparse_add_section(first_memory_node, pfn, PAGES_PER_SUBSECTION,
+					 altmap[k], NULL);
+		mem_hotplug_done();
+		KUNIT_ASSERT_EQ(test, err, 0);
+		for (i = 0; i < PAGES_PER_SUBSECTION; i++)
+			WRITE_ONCE(*(u64 *)pfn_to_page(pfn + i), ~(u64)(pfn + i));
+		if (altmap[k])
+			KUNIT_EXPECT_EQ(test, altmap[k]->alloc, nr);
+	}
+	KUNIT_EXPECT_EQ(test, ram_used(test), altmap[1] ? 0 : nr);
+
+	for (round = 0; round < 2; round++) {
+		unsigned long pfn;
+
+		k = round ^ s->second_goes_first;
+		pfn = f->hole_pfn + k * PAGES_PER_SUBSECTION;
+		wrong = 0;
+		for (i = 0; i < PAGES_PER_SUBSECTION; i++) {
+			u64 word;
+
+			if (copy_from_kernel_nofault(&word, pfn_to_page(pfn + i), sizeof(word)) ||
+			    word != ~(u64)(pfn + i))
+				wrong++;
+		}
+		KUNIT_EXPECT_EQ_MSG(test, wrong, 0, "struct pages of sub-section %d changed", k);
+		mem_hotplug_begin();
+		sparse_remove_section(pfn, PAGES_PER_SUBSECTION, altmap[k], NULL);
+		mem_hotplug_done();
+		if (altmap[k])
+			KUNIT_EXPECT_EQ(test, altmap[k]->alloc, 0);
+	}
+	vmemmap_altmap_expect_as_before(f);
+}
+
+/*
+ * Test that when all of a memmap is freed that an altmap and System RAM share, each
+ * page returns to where it came from: base pages of one table, and huge pages.
+ */
+static void mixed_memmap_returns_to_its_owners(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_new(f, 0, 2 * PMD_NR);
+	unsigned long start = vmemmap_altmap_addr(f, 0);
+
+	vmemmap_altmap_populate_ok(f, 1, 1, NULL);
+	vmemmap_altmap_populate_ok(f, 2, 1, altmap);
+	vmemmap_altmap_populate_ok(f, 3, 1, NULL);
+	count_in_pages(f);
+	vmemmap_altmap_populate_ok(f, 0, PMD_NR / 4, altmap);
+	vmemmap_altmap_populate_ok(f, PMD_NR / 4, PMD_NR / 2, NULL);
+	vmemmap_altmap_populate_ok(f, PMD_NR * 3 / 4, PMD_NR / 4, altmap);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, PMD_NR + PMD_NR / 2);
+	KUNIT_EXPECT_EQ(test, ram_used(test), 2 * PMD_NR + PMD_NR / 2);
+	vmemmap_altmap_expect_usable(f, 0, 4 * PMD_NR);
+
+	vmemmap_altmap_free_range(f, start, start + 4 * PMD_SIZE, altmap);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	vmemmap_altmap_expect_as_before(f);
+	vmemmap_altmap_expect_device_intact(f);
+}
+
+/* What fills the unused parts of a huge page, see arch/x86/mm/init_64.c. */
+#define UNUSED_BYTE	0xfd
+
+/*
+ * Test that of a huge page that is freed part by part, the parts are marked as
+ * unused while the others stay what they are, and that it goes with the last.
+ */
+static void huge_page_goes_with_its_last_part(struct kunit *test)
+{
+	static const unsigned int order[] = { 2, 0, 3, 1 };
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 0, PMD_NR);
+	unsigned long addr = vmemmap_altmap_addr(f, 0), size = PMD_SIZE / 4;
+	unsigned int i, k;
+	u64 salt;
+
+	vmemmap_altmap_populate_ok(f, 0, 1, altmap);
+	count_in_pages(f);
+	salt = vmemmap_altmap_fill(f, 0, PMD_NR);
+	for (i = 0; i < 4; i++) {
+		KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).size, PMD_SIZE);
+		for (k = i; k < 4; k++)
+			vmemmap_altmap_expect_filled(f, order[k] * PMD_NR / 4, PMD_NR / 4, salt);
+		for (k = 0; k < i; k++)
+			KUNIT_EXPECT_NULL(test, memchr_inv((void *)addr + order[k] * size,
+							   UNUSED_BYTE, size));
+		vmemmap_altmap_free_range(f, addr + order[i] * size,
+					  addr + (order[i] + 1) * size, altmap);
+	}
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).size, 0);
+	if (altmap)
+		KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	vmemmap_altmap_expect_as_before(f);
+}
+
+/* Test that a part of a huge page that was freed can be used again. */
+static void part_of_a_huge_page_can_be_used_again(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_new(f, 0, PMD_NR);
+	unsigned long addr = vmemmap_altmap_addr(f, 0), half = PMD_SIZE / 2;
+
+	vmemmap_altmap_populate_ok(f, 0, 1, altmap);
+	vmemmap_altmap_free_range(f, addr, addr + half, altmap);
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate_range(f, addr, addr + half, altmap), 0);
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).size, PMD_SIZE);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, PMD_NR);
+	vmemmap_altmap_expect_usable(f, 0, 1);
+	vmemmap_altmap_free_range(f, addr + half, addr + PMD_SIZE, altmap);
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).size, PMD_SIZE);
+	vmemmap_altmap_free_range(f, addr, addr + half, altmap);
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).size, 0);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+}
+
+/*
+ * Test that a huge page of the altmap describes nothing but the altmap's own range,
+ * even if more is asked for: of a range that ends a pfn too early, the last one is
+ * mapped by base pages.
+ */
+static void huge_page_describes_only_its_range(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	unsigned long last = f->hole_pfn + 2 * PAGES_PER_SECTION - 1;
+	struct vmem_altmap *altmap;
+
+	altmap = vmemmap_altmap_new_range(f, f->dev_pfn, last, 0, 2 * PMD_NR);
+	vmemmap_altmap_populate_ok(f, 0, 2, altmap);
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(vmemmap_altmap_addr(f, 0)).size, PMD_SIZE);
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(vmemmap_altmap_addr(f, 1)).size, PMD_SIZE);
+	vmemmap_altmap_free(f, 0, 2, altmap);
+
+	altmap = vmemmap_altmap_new_range(f, f->dev_pfn, last - 1, 0, 2 * PMD_NR);
+	vmemmap_altmap_populate_ok(f, 0, 2, altmap);
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(vmemmap_altmap_addr(f, 0)).size, PMD_SIZE);
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(vmemmap_altmap_addr(f, 1)).size, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, 2 * PMD_NR);
+	KUNIT_EXPECT_EQ(test, ram_used(test), 0);
+	vmemmap_altmap_expect_usable(f, 0, 2);
+	vmemmap_altmap_free(f, 0, 2, altmap);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+}
+
+static const struct boundary {
+	const char *name;
+	unsigned int shift;
+} boundaries[] = {
+	{ "pud", PUD_SHIFT },
+	/* An entry of the topmost table with four levels, and of the next with five. */
+	{ "p4d", 39 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(boundaries, boundaries, name);
+
+/*
+ * Test that a range across the boundary of an upper page table is populated, freed,
+ * and undone like any other.
+ */
+static void range_crosses_upper_tables(struct kunit *test)
+{
+	const struct boundary *b = test->param_value;
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmemmap_altmap_counters now;
+	struct vmem_altmap *altmap;
+	unsigned long start, end;
+
+	if (vmemmap_altmap_straddle(f, 1UL << b->shift))
+		kunit_skip(test, "needs a larger direct map: try nokaslr");
+	start = vmemmap_altmap_addr(f, 0);
+	end = start + f->hole_size;
+	KUNIT_EXPECT_NE(test, start >> b->shift, (end - 1) >> b->shift);
+
+	altmap = vmemmap_altmap_new(f, 1, f->nr_units * PMD_NR);
+	KUNIT_ASSERT_EQ(test, vmemmap_altmap_populate_range(f, start, end, altmap), 0);
+	vmemmap_altmap_expect_usable(f, 0, f->nr_units);
+	vmemmap_altmap_count(f, &now);
+	/* Of two tables of PMDs, and one of PTEs. */
+	KUNIT_EXPECT_GE(test, now.tables - f->before.tables, 3);
+	vmemmap_altmap_free_range(f, start, end, altmap);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	vmemmap_altmap_expect_as_before(f);
+
+	altmap = vmemmap_altmap_new(f, 1, f->nr_units * PMD_NR - 1);
+	struct vmem_altmap copy = *altmap;
+
+	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate_range(f, start, end, altmap), -ENOMEM);
+	KUNIT_EXPECT_MEMEQ(test, altmap, &copy, sizeof(copy));
+	vmemmap_altmap_expect_as_before(f);
+}
+
 static struct kunit_case vmem_altmap_x86_cases[] = {
+	KUNIT_CASE(page_tables_have_the_promised_levels),
 	KUNIT_CASE_PARAM(huge_leaf_has_the_attributes_of_kernel_data, vmemmap_altmap_backings),
 	KUNIT_CASE(several_sections_take_consecutive_blocks),
 	KUNIT_CASE_PARAM(sections_are_freed_in_any_order, vmemmap_altmap_backings),
@@ -196,6 +563,15 @@ static struct kunit_case vmem_altmap_x86_cases[] = {
 	KUNIT_CASE(exhausted_altmap_takes_no_ram),
 	KUNIT_CASE_PARAM(populated_section_is_not_populated_twice, vmemmap_altmap_backings),
 	KUNIT_CASE(fragmented_ram_gives_base_pages),
+	KUNIT_CASE_PARAM(part_of_a_section_takes_base_pages, vmemmap_altmap_backings),
+	KUNIT_CASE(failure_is_undone_where_it_happens),
+	KUNIT_CASE_PARAM(any_block_of_ram_may_be_missing, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(sub_sections_share_nothing, sub_sections_gen_params),
+	KUNIT_CASE(mixed_memmap_returns_to_its_owners),
+	KUNIT_CASE_PARAM(huge_page_goes_with_its_last_part, vmemmap_altmap_backings),
+	KUNIT_CASE(part_of_a_huge_page_can_be_used_again),
+	KUNIT_CASE(huge_page_describes_only_its_range),
+	KUNIT_CASE_PARAM(range_crosses_upper_tables, boundaries_gen_params),
 	{}
 };
 
