@@ -3,13 +3,14 @@
 TOOL := ./tools/python
 export ENV BASE KDIR FILTER MIRROR
 
-.PHONY: help run test teeth check refresh tree clean
+.PHONY: help run test teeth bench check refresh tree clean
 
 help:
 	@echo 'make run      build and run the suites, print a matrix with verdicts'
 	@echo '              ENV=um,x86_64|all  FILTER=suite.case  BASE=7.3|6.12  or KDIR=<kernel tree>'
 	@echo 'make test     make check, all environments, and proof that the suites have teeth'
 	@echo 'make teeth    without each patch of the series, exactly its cases fail'
+	@echo 'make bench    what a section of memmap costs, without the series and with it (BASE= or KDIR=)'
 	@echo 'make check    quick checks of patches, files and tools'
 	@echo 'make refresh  write patches/ anew from the files here and the git tree of the series'
 	@echo 'make tree     create that git tree (BASE=) and print its path'
@@ -23,6 +24,9 @@ test:
 
 teeth:
 	@$(TOOL) tools/teeth.py
+
+bench:
+	@$(TOOL) tools/bench.py
 
 check:
 	@$(TOOL) tools/check.py

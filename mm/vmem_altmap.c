@@ -43,11 +43,12 @@ unsigned long vmem_altmap_next_pfn(const struct vmem_altmap *altmap)
 EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_next_pfn);
 
 /**
- * vmem_altmap_nr_free - what an altmap has left
+ * vmem_altmap_nr_free - what an altmap has left for blocks
  * @altmap: the altmap
  *
  * Return: the number of pages from vmem_altmap_next_pfn() to the window's end,
- * 0 if the fields contradict each other.
+ * 0 if the fields contradict each other. Skipped pages, which serve single pages,
+ * do not count.
  */
 VISIBLE_IF_KUNIT
 unsigned long vmem_altmap_nr_free(const struct vmem_altmap *altmap)
@@ -84,7 +85,8 @@ int vmem_altmap_alloc(struct vmem_altmap *altmap, unsigned long nr_pfns,
 	if (!nr_pfns)
 		return -EINVAL;
 
-	if (nr_pfns == 1 && altmap->gap) {
+	if (nr_pfns == 1 && altmap->gap && altmap->gap <= altmap->align &&
+	    vmem_altmap_owns_pfn(altmap, altmap->gap_pfn)) {
 		altmap->gap--;
 		altmap->align--;
 		altmap->alloc++;
@@ -169,8 +171,8 @@ EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_free);
  */
 bool vmem_altmap_had_free(const struct vmem_altmap *before, unsigned long pfn)
 {
-	return pfn - before->gap_pfn < before->gap ||
-	       (vmem_altmap_owns_pfn(before, pfn) && pfn >= vmem_altmap_next_pfn(before));
+	return vmem_altmap_owns_pfn(before, pfn) &&
+	       (pfn >= vmem_altmap_next_pfn(before) || pfn - before->gap_pfn < before->gap);
 }
 EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_had_free);
 

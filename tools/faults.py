@@ -2,6 +2,7 @@
 """Do the suites have teeth? Builds and runs each fault of tools/faults.toml.
 
     python3 tools/faults.py [NAME ...]
+    python3 tools/faults.py --core      leave out those marked `rest`: what make test has time for
     python3 tools/faults.py --table     print the table for docs/behaviours.md
 
 A fault is found if the cases that it names fail and, unless it is broad, no others. The kernel is rebuilt
@@ -137,8 +138,10 @@ def main():
     if sys.argv[1:] == ["--table"]:
         print(*table(faults([])), sep="\n")
         return 0
-    return prove("fault", "faults", faults(sys.argv[1:]),
-                 lambda work, name, fault: edited(work, f"fault {name}", [fault]))
+    core = "--core" in sys.argv[1:]
+    wanted = {name: fault for name, fault in faults([word for word in sys.argv[1:] if word != "--core"]).items()
+              if not (core and fault.get("rest"))}
+    return prove("fault", "faults", wanted, lambda work, name, fault: edited(work, f"fault {name}", [fault]))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Commands and headers that the chosen environments need: found, installed, or named.
+"""Commands, headers and firmware that the chosen environments need: found, installed, or named.
 
 As root on Debian what is missing is installed; anyone else gets one line with
 the command to run.
@@ -20,7 +20,7 @@ PACKAGES = {
     "gelf.h": "libelf-dev", "ccache": "ccache",
     "qemu-system-x86_64": "qemu-system-x86", "qemu-system-ppc64": "qemu-system-ppc",
     "qemu-system-aarch64": "qemu-system-arm", "qemu-system-riscv64": "qemu-system-misc",
-    "qemu-system-s390x": "qemu-system-misc",
+    "qemu-system-s390x": "qemu-system-misc", "opensbi-riscv64-generic-fw_dynamic.bin": "opensbi",
     "Term/ANSIColor.pm": "perl", "shellcheck": "shellcheck",
 }
 ALWAYS = ("git", "make", "gcc", "stdio.h", "ld", "flex", "bison", "bc", "xz")
@@ -29,17 +29,19 @@ CHECKS = ("Term/ANSIColor.pm", "shellcheck")    # of make check: checkpatch.pl i
 
 
 def package(need):
-    """The Debian package of a command or header."""
+    """The Debian package of a command, header or firmware."""
     if cross := re.fullmatch(r"(.+)-gcc", need):
         return f"gcc-{cross.group(1).replace('_', '-')}"
     return PACKAGES[need]
 
 
 def present(need):
-    """Whether the command, header or Perl module `need` is installed."""
+    """Whether the command, header, Perl module or firmware of QEMU `need` is installed."""
     if need.endswith(".pm"):
         return shutil.which("perl") is not None and \
             not subprocess.run(["perl", "-e", f"require '{need}'"], stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
+    if need.endswith(".bin"):
+        return Path("/usr/share/qemu", need).exists()
     if not need.endswith(".h"):
         return shutil.which(need) is not None
     places = [Path("/usr/include"), *Path("/usr/include").glob("*-linux-gnu*")]

@@ -42,12 +42,13 @@ class Work:
     id: str
 
 
-def prepare(base=None, kdir=None, overlay=None):
+def prepare(base=None, kdir=None, overlay=None, patched=True):
     """Bring the work tree of `base` (a name) or `kdir` (a path) up to date; returns Work.
 
     `overlay` (path: bytes, or None to delete) replaces whole files on top of the series, for
-    this preparation only. The tree is locked until this process ends, so a child
-    process that prepares the same tree would wait for ever.
+    this preparation only. Without `patched` it is a tree of its own, without the series.
+    The trees are locked until this process ends, so a child process that prepares one of
+    them would wait for ever.
     """
     if base and kdir:
         raise Stop("BASE= and KDIR= exclude each other: KDIR's own version picks the series")
@@ -58,12 +59,13 @@ def prepare(base=None, kdir=None, overlay=None):
             require_series(base)
         source = BaseSource(get_base(base))
     series = source.series
-    path = CACHE / "work" / source.key
+    key = source.key if patched else f"{source.key}-unpatched"
+    path = CACHE / "work" / key
     hold(f"work-{source.key}")
-    patches = sorted((PATCHES / series).glob("*.patch"))
+    patches = sorted((PATCHES / series).glob("*.patch")) if patched else []
     wanted = apply(source, patches)
     # The root files are those of the newest base; a backport has its own in its patches.
-    if series == BASES[0]:
+    if patched and series == BASES[0]:
         wanted.update(root_files(wanted))
     for name, data in (overlay or {}).items():
         wanted[name] = None if data is None else (data, (wanted.get(name) or (None, 0o644))[1])
@@ -73,7 +75,7 @@ def prepare(base=None, kdir=None, overlay=None):
         digest.update(f"{name}\0".encode())
         if file:
             digest.update(hashlib.sha256(file[0]).digest() + oct(file[1]).encode())
-    return Work(path, source.key, series, source.version, source.description, source.why,
+    return Work(path, key, series, source.version, source.description, source.why,
                 [patch.name for patch in patches], digest.hexdigest())
 
 

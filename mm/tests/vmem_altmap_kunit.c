@@ -529,6 +529,30 @@ static void freeing_more_than_in_use_is_reported(struct kunit *test)
 	}
 }
 
+/* Test that a gap that contradicts the other fields serves nothing. */
+static void hostile_gap_is_refused(struct kunit *test)
+{
+	static const struct vmem_altmap altmaps[] = {
+		/* No page was skipped. */
+		{ .free = 16, .alloc = 16, .gap = 3, .gap_pfn = BASE },
+		{ .free = 19, .alloc = 16, .align = 3, .gap = 4, .gap_pfn = BASE + 3 },
+		/* The gap is in front of the window, and behind. */
+		{ .free = 19, .alloc = 16, .align = 3, .gap = 3, .gap_pfn = BASE - 1 },
+		{ .free = 19, .alloc = 16, .align = 3, .gap = 3, .gap_pfn = BASE + 19 },
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(altmaps); i++) {
+		struct vmem_altmap altmap = altmap_of(BASE, 0, altmaps[i].free);
+
+		altmap.alloc = altmaps[i].alloc;
+		altmap.align = altmaps[i].align;
+		altmap.gap = altmaps[i].gap;
+		altmap.gap_pfn = altmaps[i].gap_pfn;
+		expect_refused(test, &altmap, 1, -ENOMEM);
+	}
+}
+
 /* The owner of a page */
 
 struct owner {
@@ -840,7 +864,7 @@ static void no_page_is_lost_to_alignment(struct kunit *test)
 {
 	static const unsigned long sizes[] = { 2, 4, 8 };
 	const unsigned int nr_requests = 6;
-	unsigned int nr_full = 0;
+	unsigned int nr_gaps = 0, nr_refused = 0;
 
 	for (unsigned long i = 0; i < ARRAY_SIZE(sizes) * 8 * 25 << nr_requests; i++) {
 		unsigned long seq = i % (1 << nr_requests);
@@ -855,14 +879,17 @@ static void no_page_is_lost_to_alignment(struct kunit *test)
 
 			if (!vmem_altmap_alloc(&altmap, nr, &pfn))
 				in_use += nr;
+			else
+				nr_refused++;
 		}
+		nr_gaps += !!altmap.gap;
 		while (in_use <= free && !vmem_altmap_alloc(&altmap, 1, &pfn))
 			in_use++;
 		KUNIT_ASSERT_EQ_MSG(test, in_use, free, "BASE + %lu, blocks of %lu, sequence %#lx",
 				    offset, size, seq);
-		nr_full++;
 	}
-	KUNIT_EXPECT_GT(test, nr_full, 10000);
+	KUNIT_EXPECT_GT(test, nr_gaps, 1000);
+	KUNIT_EXPECT_GT(test, nr_refused, 1000);
 }
 
 /* Test that single pages come from a gap as long as there is one, first to last. */
@@ -951,6 +978,7 @@ static struct kunit_case vmem_altmap_cases[] = {
 	KUNIT_CASE(huge_sizes_are_refused),
 	KUNIT_CASE(block_address_is_in_the_direct_map),
 	KUNIT_CASE_PARAM(hostile_altmap_is_refused, hostiles_gen_params),
+	KUNIT_CASE(hostile_gap_is_refused),
 	KUNIT_CASE(window_may_end_at_the_last_pfn),
 	KUNIT_CASE(alloc_is_zero_after_all_pages_were_freed),
 	KUNIT_CASE(range_added_again_gets_the_same_pages),

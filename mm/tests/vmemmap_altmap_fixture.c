@@ -9,6 +9,7 @@
 #include <kunit/visibility.h>
 #include <kunit/vmemmap_altmap.h>
 #include <linux/cacheflush.h>
+#include <linux/cpufeature.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mmzone.h>
 #include <linux/pgalloc.h>
@@ -114,16 +115,24 @@ static long count_blocks(unsigned long start, unsigned long end)
 #endif
 
 /*
- * The largest mapping that vmemmap_populate() uses. arm64 has huge vmemmap
- * mappings with 4 KiB pages only.
+ * Does the vmemmap have huge pages? arm64 uses them with 4 KiB pages only, and
+ * not every machine of s390 has them: QEMU does not emulate them.
  */
+static bool has_huge_pages(void)
+{
+#ifdef CONFIG_S390
+	return cpu_has_edat1();
+#else
+	return !IS_ENABLED(CONFIG_ARM64) || PAGE_SIZE == SZ_4K;
+#endif
+}
+
+/* The largest mapping that vmemmap_populate() uses. */
 static unsigned long leaf_size(void)
 {
 	if (!has_page_tables())
 		return block_size();
-	if (IS_ENABLED(CONFIG_ARM64) && PAGE_SIZE != SZ_4K)
-		return PAGE_SIZE;
-	return PMD_SIZE;
+	return has_huge_pages() ? PMD_SIZE : PAGE_SIZE;
 }
 
 static unsigned long section_size(void)
@@ -280,7 +289,8 @@ static long nr_free_pages_exact(void)
 
 static long nr_pagetable_exact(void)
 {
-	long nr = global_node_page_state(NR_PAGETABLE);
+	/* global_node_page_state() tells 0 for what is below. */
+	long nr = atomic_long_read(&vm_node_stat[NR_PAGETABLE]);
 #ifdef CONFIG_SMP
 	int nid, cpu;
 

@@ -541,7 +541,7 @@ static void pages_that_are_free_are_enough(struct kunit *test)
 			if (prandom_u32_state(&rnd) % 2)
 				page = min(ALIGN(page, f->leaf_nr), nr_hole);
 			/* radix maps a huge page also for its first part. */
-			if (IS_ALIGNED(page, f->leaf_nr))
+			if (f->ram_fallback && IS_ALIGNED(page, f->leaf_nr))
 				size = ALIGN(size, f->leaf_nr);
 			/* Not all architectures take more than a section in one go. */
 			size = min3(size, nr_hole - page, f->unit_nr - page % f->unit_nr);
@@ -580,6 +580,26 @@ static void pages_that_are_free_are_enough(struct kunit *test)
 	}
 	KUNIT_EXPECT_GT(test, served, 3 * NR_LAYOUTS / 2);
 	KUNIT_EXPECT_GT(test, refused, NR_LAYOUTS / 3);
+}
+
+/*
+ * Test that when a range is freed in one go that belongs to an altmap and to System
+ * RAM in turns, each unit returns to where it came from.
+ */
+static void range_of_two_owners_is_freed_in_one_go(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_new(f, 0, 2 * f->unit_nr);
+	unsigned int unit;
+
+	for (unit = 0; unit < 4; unit++)
+		vmemmap_altmap_populate_ok(f, unit, 1, unit % 2 ? altmap : NULL);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, 2 * f->unit_nr);
+	expect_ram_used(test, 2 * f->unit_nr);
+	vmemmap_altmap_free(f, 0, 4, altmap);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	vmemmap_altmap_expect_as_before(f);
+	vmemmap_altmap_expect_device_intact(f);
 }
 
 #define CYCLES	200
@@ -669,6 +689,7 @@ static struct kunit_case vmemmap_altmap_cases[] = {
 	KUNIT_CASE_PARAM(range_can_be_populated_again, vmemmap_altmap_backings),
 	KUNIT_CASE_PARAM(block_in_use_is_not_handed_out_again, vmemmap_altmap_backings),
 	KUNIT_CASE_PARAM(neighbours_return_to_their_owners, vmemmap_altmap_backings),
+	KUNIT_CASE(range_of_two_owners_is_freed_in_one_go),
 	KUNIT_CASE(any_alignment_is_enough),
 	KUNIT_CASE(any_alignment_with_a_page_less_changes_nothing),
 	KUNIT_CASE(pages_that_are_free_are_enough),
