@@ -915,6 +915,12 @@ static void gap_serves_single_pages_first(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, altmap.gap, 0);
 	KUNIT_ASSERT_EQ(test, vmem_altmap_alloc(&altmap, 1, &pfn), 0);
 	KUNIT_EXPECT_EQ(test, pfn, BASE + 5);
+
+	/* Also if it was not used up. */
+	KUNIT_ASSERT_EQ(test, vmem_altmap_alloc(&altmap, 8, &pfn), 0);
+	KUNIT_EXPECT_EQ(test, altmap.gap, 2);
+	vmem_altmap_free(&altmap, 9);
+	KUNIT_EXPECT_EQ(test, altmap.gap, 0);
 }
 
 /*

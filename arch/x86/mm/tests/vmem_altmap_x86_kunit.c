@@ -229,7 +229,8 @@ static long ram_used(struct kunit *test)
 static void part_of_a_section_takes_base_pages(struct kunit *test)
 {
 	struct vmemmap_altmap_fixture *f = test->priv;
-	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 3, PMD_NR);
+	/* With room for a huge page, which would be too much. */
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 3, 3 * PMD_NR);
 	const unsigned int first = 16, nr = PMD_NR / 2;
 	unsigned int page;
 
