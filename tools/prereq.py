@@ -20,7 +20,7 @@ PACKAGES = {
     "gelf.h": "libelf-dev", "ccache": "ccache",
     "qemu-system-x86_64": "qemu-system-x86", "qemu-system-ppc64": "qemu-system-ppc",
     "qemu-system-aarch64": "qemu-system-arm", "qemu-system-riscv64": "qemu-system-misc",
-    "qemu-system-s390x": "qemu-system-misc", "opensbi-riscv64-generic-fw_dynamic.bin": "opensbi",
+    "qemu-system-s390x": "qemu-system-misc", "opensbi-riscv64-generic-fw_dynamic.bin": "qemu-system-data",
     "Term/ANSIColor.pm": "perl", "shellcheck": "shellcheck",
 }
 ALWAYS = ("git", "make", "gcc", "stdio.h", "ld", "flex", "bison", "bc", "xz")
