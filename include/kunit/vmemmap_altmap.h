@@ -127,6 +127,7 @@ struct vmemmap_altmap_leaf {
 
 int vmemmap_altmap_suite_init(struct kunit_suite *suite);
 int vmemmap_altmap_init(struct kunit *test);
+int vmemmap_altmap_init_at(struct kunit *test, unsigned long pfn, unsigned long nr);
 void vmemmap_altmap_exit(struct kunit *test);
 
 const void *vmemmap_altmap_backings(struct kunit *test, const void *prev, char *desc);
@@ -156,6 +157,8 @@ void vmemmap_altmap_free(struct vmemmap_altmap_fixture *f, unsigned int unit,
 			 unsigned int nr_units, struct vmem_altmap *altmap);
 
 struct vmemmap_altmap_leaf vmemmap_altmap_leaf(unsigned long addr);
+void vmemmap_altmap_count_entries(unsigned long addr, unsigned long end,
+				  long *tables, long *leaves);
 void vmemmap_altmap_sweep(struct vmemmap_altmap_fixture *f);
 void vmemmap_altmap_count(const struct vmemmap_altmap_fixture *f,
 			  struct vmemmap_altmap_counters *now);

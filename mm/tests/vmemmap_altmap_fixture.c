@@ -172,12 +172,17 @@ static bool section_range_absent(unsigned long pfn, unsigned long nr)
 	return true;
 }
 
-/*
- * Counts tables and leaves in [@addr, @end). Upper levels that also serve the
- * memmap of RAM count as well: only differences matter.
+/**
+ * vmemmap_altmap_count_entries - count page tables and leaves
+ * @addr: first address
+ * @end: behind the last address
+ * @tables: where to put the number of page tables
+ * @leaves: where to put the number of leaves
+ *
+ * Upper levels that also serve other memory count as well: only differences matter.
  */
-static void count_entries(unsigned long addr, unsigned long end,
-			  long *tables, long *leaves)
+void vmemmap_altmap_count_entries(unsigned long addr, unsigned long end,
+				  long *tables, long *leaves)
 {
 	unsigned long next, start = addr;
 
@@ -228,6 +233,7 @@ static void count_entries(unsigned long addr, unsigned long end,
 			++*leaves;
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_count_entries);
 
 /**
  * vmemmap_altmap_leaf - look up how an address is mapped
@@ -310,10 +316,10 @@ static long nr_pagetable_exact(void)
 void vmemmap_altmap_count(const struct vmemmap_altmap_fixture *f,
 			  struct vmemmap_altmap_counters *now)
 {
+	unsigned long start = vmemmap_altmap_addr(f, 0);
 	struct ram_block *b;
 
-	count_entries(vmemmap_altmap_addr(f, 0), vmemmap_altmap_addr(f, 0) + f->hole_size,
-		      &now->tables, &now->leaves);
+	vmemmap_altmap_count_entries(start, start + f->hole_size, &now->tables, &now->leaves);
 	now->ram = 0;
 	list_for_each_entry(b, &f->blocks, list)
 		now->ram += b->nr;
@@ -485,7 +491,8 @@ void vmemmap_altmap_sweep(struct vmemmap_altmap_fixture *f)
 	list_for_each_entry_safe(b, tmp, &f->blocks, list) {
 		int count = page_count(b->page) - HOLD;
 
-		if (count == 1)
+		/* The memmap of large folios may be mapped more than once. */
+		if (count >= 1)
 			continue;
 		KUNIT_EXPECT_EQ_MSG(f->test, count, 0, "%lu pages of RAM at pfn %#lx freed twice",
 				    b->nr, page_to_pfn(b->page));
@@ -994,6 +1001,38 @@ static int alloc_device(struct vmemmap_altmap_fixture *f)
 	return kunit_add_action_or_reset(f->test, free_device, f);
 }
 
+static struct vmemmap_altmap_fixture *new_fixture(struct kunit *test, unsigned long pfn,
+						  unsigned long size)
+{
+	struct vmemmap_altmap_fixture *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+
+	if (!f)
+		return NULL;
+	f->test = test;
+	f->hole_pfn = pfn;
+	f->hole_size = size;
+	f->unit_size = unit_size();
+	f->unit_nr = f->unit_size >> PAGE_SHIFT;
+	f->leaf_size = leaf_size();
+	f->leaf_nr = f->leaf_size >> PAGE_SHIFT;
+	f->ram_tables = !IS_ENABLED(CONFIG_PPC) && !IS_ENABLED(CONFIG_S390);
+	f->ram_fallback = IS_ENABLED(CONFIG_PPC);
+	f->base_pages = has_page_tables() && !IS_ENABLED(CONFIG_S390);
+	f->nr_units = f->hole_size / f->unit_size;
+	f->nr_good_allocs = UINT_MAX;
+	INIT_LIST_HEAD(&f->altmaps);
+	INIT_LIST_HEAD(&f->blocks);
+	INIT_LIST_HEAD(&f->populated);
+	return f;
+}
+
+static void begin(struct vmemmap_altmap_fixture *f)
+{
+	f->test->priv = f;
+	kunit_activate_static_stub(f->test, vmemmap_alloc_block, alloc_block);
+	vmemmap_altmap_count(f, &f->before);
+}
+
 /**
  * vmemmap_altmap_init - set up the fixture for a case
  * @test: the case
@@ -1010,35 +1049,40 @@ int vmemmap_altmap_init(struct kunit *test)
 	/* The altmap's unit is the page. */
 	if (leaf_size() < PAGE_SIZE)
 		kunit_skip(test, "the memmap is mapped by less than a page");
-	f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+	f = new_fixture(test, hole_pfn, hole_size());
 	if (!f)
 		return -ENOMEM;
-	f->test = test;
-	f->hole_pfn = hole_pfn;
-	f->hole_size = hole_size();
-	f->unit_size = unit_size();
-	f->unit_nr = f->unit_size >> PAGE_SHIFT;
-	f->leaf_size = leaf_size();
-	f->leaf_nr = f->leaf_size >> PAGE_SHIFT;
-	f->ram_tables = !IS_ENABLED(CONFIG_PPC) && !IS_ENABLED(CONFIG_S390);
-	f->ram_fallback = IS_ENABLED(CONFIG_PPC);
-	f->base_pages = has_page_tables() && !IS_ENABLED(CONFIG_S390);
-	f->nr_units = f->hole_size / f->unit_size;
-	f->nr_good_allocs = UINT_MAX;
-	INIT_LIST_HEAD(&f->altmaps);
-	INIT_LIST_HEAD(&f->blocks);
-	INIT_LIST_HEAD(&f->populated);
 	err = alloc_device(f);
 	if (err)
 		return err;
 	if (f->dev_pfn + f->dev_nr > f->hole_pfn)
 		kunit_skip(test, "needs RAM below the pfns that the hole describes");
-	test->priv = f;
-	kunit_activate_static_stub(test, vmemmap_alloc_block, alloc_block);
-	vmemmap_altmap_count(f, &f->before);
+	begin(f);
 	return f->before.leaves ? -EBUSY : 0;
 }
 EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_init);
+
+/**
+ * vmemmap_altmap_init_at - set up the fixture around memory that there is
+ * @test: the case
+ * @pfn: the first page
+ * @nr: number of pages
+ *
+ * For suites that add real memory: the hole is its memmap, of which boot memory may
+ * have a share, and the fixture has no device, but keeps the books of System RAM.
+ *
+ * Return: 0, or -ENOMEM.
+ */
+int vmemmap_altmap_init_at(struct kunit *test, unsigned long pfn, unsigned long nr)
+{
+	struct vmemmap_altmap_fixture *f = new_fixture(test, pfn, nr * sizeof(struct page));
+
+	if (!f)
+		return -ENOMEM;
+	begin(f);
+	return 0;
+}
+EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_init_at);
 
 /**
  * vmemmap_altmap_exit - expect a case to have left nothing behind
@@ -1060,7 +1104,9 @@ void vmemmap_altmap_exit(struct kunit *test)
 		free_memmap(f, p->start, p->end, p->altmap);
 	if (f->next_block)
 		__free_pages(f->next_block, ilog2(f->next_nr));
-	expect_unmapped(f, vmemmap_altmap_addr(f, 0), vmemmap_altmap_addr(f, 0) + f->hole_size);
+	if (!f->before.leaves)
+		expect_unmapped(f, vmemmap_altmap_addr(f, 0),
+				vmemmap_altmap_addr(f, 0) + f->hole_size);
 	vmemmap_altmap_expect_as_before(f);
 	vmemmap_altmap_expect_device_intact(f);
 	list_for_each_entry(r, &f->altmaps, list) {
@@ -1093,7 +1139,7 @@ static unsigned long find_hole(void)
 		if (!IS_ALIGNED(addr, leaf_size()) ||
 		    !section_range_absent(pfn - PAGES_PER_SECTION, nr + 2 * PAGES_PER_SECTION))
 			continue;
-		count_entries(addr, addr + hole_size(), &tables, &leaves);
+		vmemmap_altmap_count_entries(addr, addr + hole_size(), &tables, &leaves);
 		/* The highest table may serve the memmap of RAM, too. */
 		if (tables <= 1 && !leaves)
 			return pfn;
@@ -1139,7 +1185,7 @@ int vmemmap_altmap_straddle(struct vmemmap_altmap_fixture *f, unsigned long boun
 		nr = SECTION_ALIGN_UP(hole_last_pfn(pfn) + 1) - pfn;
 		if (pfn + nr + PAGES_PER_SECTION > last)
 			return -ENXIO;
-		count_entries(start, start + f->hole_size, &tables, &leaves);
+		vmemmap_altmap_count_entries(start, start + f->hole_size, &tables, &leaves);
 		if ((unsigned long)pfn_to_page(pfn) == start && !leaves &&
 		    section_range_absent(pfn - PAGES_PER_SECTION, nr + 2 * PAGES_PER_SECTION))
 			break;

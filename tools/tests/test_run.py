@@ -209,7 +209,7 @@ class Environments(unittest.TestCase):
         radix, four = tables["ppc64le-radix"], tables["ppc64le-4k-radix"]
         self.assertEqual((radix["build"], radix["default"], four["build"], four["default"]),
                          ("ppc64le", True, "ppc64le-4k", False))
-        self.assertEqual((four["qemu_args"], four["kconfig_add"]), (radix["qemu_args"], radix["kconfig_add"]))
+        self.assertEqual((four["qemu"], four["kconfig_add"]), (radix["qemu"], radix["kconfig_add"]))
 
 
 class Interrupts(FakeKernel):
