@@ -460,24 +460,39 @@ static void huge_page_goes_with_its_last_part(struct kunit *test)
 	vmemmap_altmap_expect_as_before(f);
 }
 
-/* Test that a part of a huge page that was freed can be used again. */
+/*
+ * Test that a part of a huge page that was freed can be used again, be it the first or
+ * the last, and that the rest stays what it is, which may consist of zeroes.
+ */
 static void part_of_a_huge_page_can_be_used_again(struct kunit *test)
 {
 	struct vmemmap_altmap_fixture *f = test->priv;
-	struct vmem_altmap *altmap = vmemmap_altmap_new(f, 0, PMD_NR);
+	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 0, PMD_NR);
 	unsigned long addr = vmemmap_altmap_addr(f, 0), half = PMD_SIZE / 2;
+	struct vmemmap_altmap_counters before;
+	unsigned int part;
 
-	vmemmap_altmap_populate_ok(f, 0, 1, altmap);
-	vmemmap_altmap_free_range(f, addr, addr + half, altmap);
-	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate_range(f, addr, addr + half, altmap), 0);
-	KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).size, PMD_SIZE);
-	KUNIT_EXPECT_EQ(test, altmap->alloc, PMD_NR);
-	vmemmap_altmap_expect_usable(f, 0, 1);
-	vmemmap_altmap_free_range(f, addr + half, addr + PMD_SIZE, altmap);
-	KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).size, PMD_SIZE);
-	vmemmap_altmap_free_range(f, addr, addr + half, altmap);
-	KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).size, 0);
-	KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	for (part = 0; part < 2; part++) {
+		unsigned long start = addr + part * half, rest = addr + !part * half;
+
+		vmemmap_altmap_populate_ok(f, 0, 1, altmap);
+		vmemmap_altmap_count(f, &before);
+		memset((void *)addr, 0, PMD_SIZE);
+		vmemmap_altmap_free_range(f, start, start + half, altmap);
+		KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate_range(f, start, start + half,
+								    altmap), 0);
+		vmemmap_altmap_expect_same(f, &before);
+		KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).size, PMD_SIZE);
+		KUNIT_EXPECT_NULL(test, memchr_inv((void *)rest, 0, half));
+		if (altmap)
+			KUNIT_EXPECT_EQ(test, altmap->alloc, PMD_NR);
+		vmemmap_altmap_free_range(f, rest, rest + half, altmap);
+		KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).size, PMD_SIZE);
+		vmemmap_altmap_free_range(f, start, start + half, altmap);
+		KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).size, 0);
+		if (altmap)
+			KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	}
 }
 
 /*
@@ -573,7 +588,7 @@ static struct kunit_case vmem_altmap_x86_cases[] = {
 	KUNIT_CASE_PARAM(sub_sections_share_nothing, sub_sections_gen_params),
 	KUNIT_CASE(mixed_memmap_returns_to_its_owners),
 	KUNIT_CASE_PARAM(huge_page_goes_with_its_last_part, vmemmap_altmap_backings),
-	KUNIT_CASE(part_of_a_huge_page_can_be_used_again),
+	KUNIT_CASE_PARAM(part_of_a_huge_page_can_be_used_again, vmemmap_altmap_backings),
 	KUNIT_CASE(huge_page_describes_only_its_range),
 	KUNIT_CASE_PARAM(range_crosses_upper_tables, boundaries_gen_params),
 	{}
