@@ -9,7 +9,8 @@
  *  - A block comes from the altmap if it fits, and if all the memory that it
  *    describes is the altmap's own. Otherwise it comes from System RAM, that block
  *    and no other.
- *  - A block that cannot be recorded or mapped goes back to its owner at once.
+ *  - A block that cannot be recorded or mapped goes back to its owner at once, and any
+ *    other when it is no longer mapped.
  *  - The list has an entry for each block that is mapped, and no other.
  *
  * With radix, it is mapped by huge pages and by base pages:
@@ -17,9 +18,12 @@
  *  - Huge pages of the altmap are tried first, then base pages of the altmap, then
  *    base pages of System RAM.
  *  - Pages that also describe memory which is not the altmap's come from RAM.
+ *  - Without an altmap, the huge page may be larger than what is asked for, but no
+ *    base page lies outside.
+ *  - Most of the memmap of a compound page can be one page, mapped many times.
  *
- * With both, each page returns to the one it came from, and what two ranges have
- * in common outlives the first of them.
+ * With both, each page returns to the one it came from, what two ranges have in
+ * common outlives the first of them, and any sub-section can come and go alone.
  *
  * The stories about the ends of a range take place where they would in real life:
  * the case moves the device to the pfns that the hole describes, see
@@ -84,21 +88,44 @@ static_assert(NR_BLOCKS <= VMEMMAP_ALTMAP_HOLE_UNITS);
 static unsigned int nr_good_mappings;
 static unsigned int nr_good_entries;
 
+/*
+ * Blocks that are mapped to the end of the device while a section is added: struct
+ * pages that the kernel does not map are then a failure, and not a crash.
+ */
+static unsigned long guard, guard_end;
+
+static int really_map(unsigned long start, unsigned long size, unsigned long pfn)
+{
+	struct kunit *test = kunit_get_current_test();
+	int rc;
+
+	/* Nothing is redirected while no test is current. */
+	current->kunit_test = NULL;
+	rc = hash__vmemmap_create_mapping(start, size, PFN_PHYS(pfn));
+	current->kunit_test = test;
+	return rc;
+}
+
+static void really_unmap(unsigned long start, unsigned long size)
+{
+	struct kunit *test = kunit_get_current_test();
+
+	current->kunit_test = NULL;
+	hash__vmemmap_remove_mapping(start, size);
+	current->kunit_test = test;
+}
+
 /* Stands in for hash__vmemmap_create_mapping(): the device's memory is elsewhere. */
 static int create_mapping(unsigned long start, unsigned long page_size, unsigned long phys)
 {
 	struct kunit *test = kunit_get_current_test();
-	unsigned long pfn = vmemmap_altmap_ram_pfn(test->priv, PHYS_PFN(phys));
-	int rc;
 
 	if (!nr_good_mappings)
 		return -ENOSPC;
 	nr_good_mappings--;
-	/* Nothing is redirected while no test is current. */
-	current->kunit_test = NULL;
-	rc = hash__vmemmap_create_mapping(start, page_size, PFN_PHYS(pfn));
-	current->kunit_test = test;
-	return rc;
+	if (start >= guard && start < guard_end)
+		really_unmap(start, page_size);
+	return really_map(start, page_size, vmemmap_altmap_ram_pfn(test->priv, PHYS_PFN(phys)));
 }
 
 /* Stands in for vmemmap_list_alloc(): the list may not grow any more. */
@@ -391,60 +418,143 @@ static void ram_behind_the_window_is_not_the_altmaps(struct kunit *test)
 
 static const struct neighbours {
 	const char *name;
+	bool within_section;
 	bool second_comes_first;
 	bool second_goes_first;
 	bool second_has_altmap;
 } neighbours[] = {
-	{ "first_in_first_out", false, false, false },
-	{ "last_in_first_out", false, true, false },
-	{ "second_in_first_first_out_first", true, false, false },
-	{ "second_in_first_out_first", true, true, false },
-	{ "two_altmaps_first_in_first_out", false, false, true },
-	{ "two_altmaps_last_in_first_out", false, true, true },
+	{ "first_in_first_out" },
+	{ "last_in_first_out", .second_goes_first = true },
+	{ "second_in_first_first_out_first", .second_comes_first = true },
+	{ "second_in_first_out_first", .second_comes_first = true, .second_goes_first = true },
+	{ "two_altmaps_first_in_first_out", .second_has_altmap = true },
+	{ "two_altmaps_last_in_first_out",
+	  .second_has_altmap = true, .second_goes_first = true },
+	{ "within_a_section_first_in_first_out", .within_section = true },
+	{ "within_a_section_last_in_first_out",
+	  .within_section = true, .second_goes_first = true },
+	{ "within_a_section_second_in_first_first_out_first",
+	  .within_section = true, .second_comes_first = true },
+	{ "within_a_section_second_in_first_out_first",
+	  .within_section = true, .second_comes_first = true, .second_goes_first = true },
+	{ "within_a_section_two_altmaps_first_in_first_out",
+	  .within_section = true, .second_has_altmap = true },
+	{ "within_a_section_two_altmaps_last_in_first_out",
+	  .within_section = true, .second_has_altmap = true, .second_goes_first = true },
 };
 
 KUNIT_ARRAY_PARAM_DESC(neighbours, neighbours, name);
 
-/* The sections of one of two ranges that are neighbours. */
-struct sections {
-	unsigned long pfn;
-	int nr, nr_added;
+/* Pages that are added, section by section or for less than one, and removed. */
+struct span {
+	unsigned long pfn, nr, nr_added;
 	struct vmem_altmap *altmap;
 };
 
-static void add_sections(struct kunit *test, struct sections *r)
+/* Maps those blocks of the hash MMU that are to be mapped for [@start, @end). */
+static void map_guard(struct vmemmap_altmap_fixture *f, unsigned long start, unsigned long end)
+{
+	unsigned long pfn = page_to_pfn(f->dev_page) + f->dev_nr - f->leaf_nr, addr;
+
+	guard = ALIGN_DOWN(start, f->leaf_size);
+	guard_end = ALIGN(end, f->leaf_size);
+	while (guard < guard_end && vmemmap_altmap_leaf(guard).size)
+		guard += f->leaf_size;
+	while (guard < guard_end && vmemmap_altmap_leaf(guard_end - 1).size)
+		guard_end -= f->leaf_size;
+	for (addr = guard; addr < guard_end; addr += f->leaf_size)
+		KUNIT_EXPECT_EQ(f->test, really_map(addr, f->leaf_size, pfn), 0);
+}
+
+/* How many blocks did nobody map? */
+static unsigned long unmap_guard(struct vmemmap_altmap_fixture *f)
+{
+	unsigned long nr = 0;
+
+	for (; guard < guard_end; guard += f->leaf_size) {
+		if (vmemmap_altmap_leaf(guard).size)
+			continue;
+		really_unmap(guard, f->leaf_size);
+		nr++;
+	}
+	return nr;
+}
+
+static int add_section(struct vmemmap_altmap_fixture *f, unsigned long pfn, unsigned long nr,
+		       struct vmem_altmap *altmap)
+{
+	unsigned long nr_missing = 0;
+	int err;
+
+	if (!radix_enabled())
+		map_guard(f, (unsigned long)pfn_to_page(pfn), (unsigned long)pfn_to_page(pfn + nr));
+	err = sparse_add_section(first_memory_node, pfn, nr, altmap, NULL);
+	if (!radix_enabled())
+		nr_missing = unmap_guard(f);
+	if (err || !nr_missing)
+		return err;
+	kunit_info(f->test, "%lu blocks of the memmap of %#lx-%#lx are not mapped\n",
+		   nr_missing, pfn, pfn + nr - 1);
+	sparse_remove_section(pfn, nr, altmap, NULL);
+	return -EFAULT;
+}
+
+static int add_span(struct kunit *test, struct span *r)
 {
 	int err = 0;
 
 	mem_hotplug_begin();
-	for (; r->nr_added < r->nr && !err; r->nr_added += !err)
-		err = sparse_add_section(first_memory_node,
-					 r->pfn + r->nr_added * PAGES_PER_SECTION,
-					 PAGES_PER_SECTION, r->altmap, NULL);
+	while (r->nr_added < r->nr && !err) {
+		unsigned long pfn = r->pfn + r->nr_added;
+		unsigned long nr = min(r->nr - r->nr_added, SECTION_ALIGN_UP(pfn + 1) - pfn);
+
+		err = add_section(test->priv, pfn, nr, r->altmap);
+		if (!err)
+			r->nr_added += nr;
+	}
 	mem_hotplug_done();
 	KUNIT_EXPECT_EQ(test, err, 0);
+	return err;
 }
 
-static void remove_sections(struct kunit *test, struct sections *r)
+static void remove_span(struct span *r)
 {
 	mem_hotplug_begin();
-	while (r->nr_added)
-		sparse_remove_section(r->pfn + --r->nr_added * PAGES_PER_SECTION,
-				      PAGES_PER_SECTION, r->altmap, NULL);
+	while (r->nr_added) {
+		unsigned long end = r->pfn + r->nr_added;
+		unsigned long pfn = max(SECTION_ALIGN_DOWN(end - 1), r->pfn);
+
+		sparse_remove_section(pfn, end - pfn, r->altmap, NULL);
+		r->nr_added -= end - pfn;
+	}
 	mem_hotplug_done();
-	if (r->altmap)
-		KUNIT_EXPECT_EQ(test, r->altmap->alloc, 0);
 }
 
-static u64 *struct_page_word(unsigned long pfn)
+static void write_struct_pages(unsigned long pfn, unsigned long nr)
 {
-	return (u64 *)pfn_to_page(pfn);
+	for (; nr--; pfn++)
+		WRITE_ONCE(*(u64 *)pfn_to_page(pfn), ~(u64)pfn);
+}
+
+static void expect_written(struct kunit *test, unsigned long pfn, unsigned long nr)
+{
+	unsigned long wrong = 0, i;
+	u64 word;
+
+	for (i = 0; i < nr; i++)
+		/* It may be gone altogether. */
+		if (copy_from_kernel_nofault(&word, pfn_to_page(pfn + i), sizeof(word)) ||
+		    word != ~(u64)(pfn + i))
+			wrong++;
+	KUNIT_EXPECT_EQ_MSG(test, wrong, 0, "struct pages of %#lx-%#lx changed",
+			    pfn, pfn + nr - 1);
 }
 
 /*
- * Test that of two ranges that meet within a block, neither has its memmap in the
- * altmap of the other, and each can go while the other one's struct pages stay what
- * they are. What the first has in its altmap has to be back when it is gone.
+ * Test that of two ranges that meet within a block or a section, neither has its
+ * memmap in the altmap of the other, and each can go while the other one's struct
+ * pages stay what they are. What the first has in its altmap has to be back when it
+ * is gone.
  */
 static void removed_range_keeps_the_neighbours_memmap(struct kunit *test)
 {
@@ -452,28 +562,29 @@ static void removed_range_keeps_the_neighbours_memmap(struct kunit *test)
 	struct vmemmap_altmap_fixture *f = test->priv;
 	const unsigned long size = PAGES_PER_SECTION * sizeof(struct page);
 	/* A block that only the first has, and the section before the border. */
-	struct sections range[] = {
-		{ .pfn = f->hole_pfn, .nr = f->leaf_size / size + 1 },
-		{ .pfn = f->hole_pfn + (f->leaf_size / size + 1) * PAGES_PER_SECTION, .nr = 1 },
+	const unsigned long nr_first = (f->leaf_size / size + 1) * PAGES_PER_SECTION +
+				       n->within_section * PAGES_PER_SUBSECTION;
+	/* The rest of a section. */
+	const unsigned long nr = PAGES_PER_SECTION - n->within_section * PAGES_PER_SUBSECTION;
+	struct span range[] = {
+		{ .pfn = f->hole_pfn, .nr = nr_first },
+		{ .pfn = f->hole_pfn + nr_first, .nr = nr },
 	};
 	unsigned long border = (unsigned long)pfn_to_page(range[1].pfn);
-	unsigned long i, wrong;
-	int round;
-
-	if (IS_ALIGNED(border, f->leaf_size))
-		kunit_skip(test, "needs blocks that two sections share");
+	int round, err = 0;
+	unsigned long i;
 
 	range[0].altmap = vmemmap_altmap_new_range(f, f->dev_pfn, range[1].pfn - 1,
 						   0, 2 * f->unit_nr);
 	if (n->second_has_altmap)
 		range[1].altmap = vmemmap_altmap_new_range(f, f->dev_pfn + 2 * f->unit_nr,
-							   range[1].pfn + PAGES_PER_SECTION - 1,
+							   range[1].pfn + nr - 1,
 							   0, 2 * f->unit_nr);
-	for (round = 0; round < 2; round++)
-		add_sections(test, &range[round ^ n->second_comes_first]);
+	for (round = 0; round < 2 && !err; round++)
+		err = add_span(test, &range[round ^ n->second_comes_first]);
 
 	KUNIT_EXPECT_TRUE(test, is_altmaps(range[0].altmap, vmemmap_altmap_addr(f, 0)));
-	for (i = 0; i < size; i += PAGE_SIZE) {
+	for (i = 0; i < nr * sizeof(struct page); i += PAGE_SIZE) {
 		KUNIT_EXPECT_FALSE_MSG(test, is_altmaps(range[0].altmap, border + i),
 				       "second range, %#lx", i);
 		if (range[1].altmap)
@@ -481,25 +592,72 @@ static void removed_range_keeps_the_neighbours_memmap(struct kunit *test)
 					       "first range, %#lx", i);
 	}
 	/* The sections at the border are those that may share a block. */
-	for (i = 0; i < 2 * PAGES_PER_SECTION; i++)
-		if (range[i / PAGES_PER_SECTION].nr_added)
-			WRITE_ONCE(*struct_page_word(range[1].pfn - PAGES_PER_SECTION + i),
-				   ~(u64)i);
+	if (!err)
+		write_struct_pages(range[1].pfn - nr, 2 * nr);
 
 	for (round = 0; round < 2; round++) {
 		int k = round ^ n->second_goes_first;
 
-		wrong = 0;
-		for (i = k * PAGES_PER_SECTION; i < (k + 1) * PAGES_PER_SECTION; i++) {
-			u64 *p = struct_page_word(range[1].pfn - PAGES_PER_SECTION + i);
-			u64 word;
+		if (!err)
+			expect_written(test, range[1].pfn - nr + k * nr, nr);
+		remove_span(&range[k]);
+		if (range[k].altmap)
+			KUNIT_EXPECT_EQ(test, range[k].altmap->alloc, 0);
+	}
+	vmemmap_altmap_expect_as_before(f);
+}
 
-			/* It may be gone altogether. */
-			if (copy_from_kernel_nofault(&word, p, sizeof(word)) || word != ~(u64)i)
-				wrong++;
-		}
-		KUNIT_EXPECT_EQ_MSG(test, wrong, 0, "struct pages of range %d changed", k);
-		remove_sections(test, &range[k]);
+static const struct order {
+	const char *name;
+	bool altmap;
+	/* The first sub-section, and how much farther the next one is, modulo all. */
+	unsigned int first, step;
+} orders[] = {
+	{ "altmap_ascending", true, 0, 1 },
+	{ "altmap_descending", true, SUBSECTIONS_PER_SECTION - 1, SUBSECTIONS_PER_SECTION - 1 },
+	{ "altmap_every_third", true, 1, 3 },
+	{ "ram_ascending", false, 0, 1 },
+	{ "ram_descending", false, SUBSECTIONS_PER_SECTION - 1, SUBSECTIONS_PER_SECTION - 1 },
+	{ "ram_every_third", false, 1, 3 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(orders, orders, name);
+
+/*
+ * Test that the sub-sections of a section get their memmap in whatever order they
+ * come, also where the section's memmap reaches into another block, and that each can
+ * go without the others.
+ */
+static void sub_sections_come_and_go_in_any_order(struct kunit *test)
+{
+	const struct order *o = test->param_value;
+	struct vmemmap_altmap_fixture *f = test->priv;
+	const unsigned long size = PAGES_PER_SECTION * sizeof(struct page);
+	/* The section in whose memmap the second block begins, or the first if blocks are small. */
+	unsigned long first = f->hole_pfn + f->leaf_size / size * PAGES_PER_SECTION;
+	struct span range[SUBSECTIONS_PER_SECTION] = {};
+	struct vmem_altmap *altmap = NULL;
+	unsigned int i, j;
+	int err = 0;
+
+	if (o->altmap)
+		altmap = vmemmap_altmap_new_range(f, f->dev_pfn, first + PAGES_PER_SECTION - 1,
+						  0, f->unit_nr);
+	for (i = 0; i < SUBSECTIONS_PER_SECTION && !err; i++) {
+		struct span *r = &range[i];
+
+		r->pfn = first + (o->first + i * o->step) % SUBSECTIONS_PER_SECTION *
+			 PAGES_PER_SUBSECTION;
+		r->nr = PAGES_PER_SUBSECTION;
+		r->altmap = altmap;
+		err = add_span(test, r);
+		if (!err)
+			write_struct_pages(r->pfn, r->nr);
+	}
+	for (i = 0; i < SUBSECTIONS_PER_SECTION; i++) {
+		for (j = i; j < SUBSECTIONS_PER_SECTION && !err; j++)
+			expect_written(test, range[j].pfn, range[j].nr);
+		remove_span(&range[i]);
 	}
 	vmemmap_altmap_expect_as_before(f);
 }
@@ -575,6 +733,50 @@ static void hash_freed_entries_are_used_again(struct kunit *test)
 				    "round %d", round);
 		vmemmap_altmap_free(f, 0, NR_BLOCKS, NULL);
 	}
+}
+
+/* Pages in use each time that a block is unmapped, of System RAM and of an altmap. */
+static unsigned long in_use[NR_BLOCKS];
+static unsigned int nr_unmapped;
+static const struct vmem_altmap *used_altmap;
+
+/* Stands in for hash__vmemmap_remove_mapping(): takes stock first. */
+static void remove_mapping(unsigned long start, unsigned long page_size)
+{
+	struct kunit *test = kunit_get_current_test();
+
+	vmemmap_altmap_sweep(test->priv);
+	if (nr_unmapped < NR_BLOCKS)
+		in_use[nr_unmapped] = ram_used(test) + (used_altmap ? used_altmap->alloc : 0);
+	nr_unmapped++;
+	really_unmap(start, page_size);
+}
+
+/*
+ * Test that a block goes back to its owner when it is no longer mapped, and not
+ * before: the owner may give it to someone else at once.
+ */
+static void hash_block_is_unmapped_before_it_is_freed(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap;
+	unsigned int block;
+
+	needs_hash(test);
+	count_in_blocks(f);
+	altmap = vmemmap_altmap_backing(f, 0, NR_BLOCKS * f->leaf_nr);
+	vmemmap_altmap_populate_ok(f, 0, NR_BLOCKS, altmap);
+
+	used_altmap = altmap;
+	nr_unmapped = 0;
+	kunit_activate_static_stub(test, hash__vmemmap_remove_mapping, remove_mapping);
+	vmemmap_altmap_free(f, 0, NR_BLOCKS, altmap);
+	kunit_deactivate_static_stub(test, hash__vmemmap_remove_mapping);
+	KUNIT_ASSERT_EQ(test, nr_unmapped, NR_BLOCKS);
+	for (block = 0; block < NR_BLOCKS; block++)
+		KUNIT_EXPECT_EQ_MSG(test, in_use[block], (NR_BLOCKS - block) * f->leaf_nr,
+				    "when block %u was unmapped", block);
+	vmemmap_altmap_expect_as_before(f);
 }
 
 /* Whose the blocks are of which the last cannot be recorded or mapped. */
@@ -753,6 +955,107 @@ static void radix_without_altmap_takes_the_whole_huge_page(struct kunit *test)
 }
 
 /*
+ * Test that without an altmap and without a huge page, exactly those base pages are
+ * mapped that are needed, and all of them go with what was asked for, also if the last
+ * of them was not to be had.
+ */
+static void radix_without_huge_page_maps_what_is_asked_for(struct kunit *test)
+{
+	const unsigned long sub_section = PAGES_PER_SUBSECTION * sizeof(struct page);
+	struct vmemmap_altmap_fixture *f = test->priv;
+	const struct {
+		unsigned long from, to;
+	} parts[] = {
+		{ 0, f->leaf_size },
+		{ 3 * PAGE_SIZE, f->leaf_size - 5 * PAGE_SIZE },
+		{ f->leaf_size - PAGE_SIZE, f->leaf_size + PAGE_SIZE },
+		/* May be less than a page, and begin within one. */
+		{ 9 * sub_section, 10 * sub_section },
+	};
+	int i;
+
+	needs_radix(test);
+	f->fail_huge = true;
+	count_in_pages(f);
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		unsigned long hole = vmemmap_altmap_addr(f, 0), start, end, addr, wrong = 0;
+		unsigned long first = parts[i].from / PAGE_SIZE;
+		unsigned long nr = DIV_ROUND_UP(parts[i].to, PAGE_SIZE) - first;
+
+		start = hole + parts[i].from;
+		end = hole + parts[i].to;
+		f->nr_good_allocs = nr - 1;
+		KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate_range(f, start, end, NULL), -ENOMEM);
+		vmemmap_altmap_free_range(f, start, end, NULL);
+		vmemmap_altmap_expect_as_before(f);
+		/* What should not be there should not be in the way either. */
+		vmemmap_altmap_free_range(f, hole, hole + 2 * f->leaf_size, NULL);
+
+		f->nr_good_allocs = UINT_MAX;
+		KUNIT_ASSERT_EQ(test, vmemmap_altmap_populate_range(f, start, end, NULL), 0);
+		for (addr = hole; addr < hole + 2 * f->leaf_size; addr += PAGE_SIZE) {
+			bool needed = addr < end && addr + PAGE_SIZE > start;
+
+			if (vmemmap_altmap_leaf(addr).size != (needed ? PAGE_SIZE : 0))
+				wrong++;
+		}
+		KUNIT_EXPECT_EQ_MSG(test, wrong, 0, "of %#lx-%#lx", parts[i].from, parts[i].to);
+		KUNIT_EXPECT_EQ(test, ram_used(test), nr);
+		vmemmap_altmap_expect_usable(f, first, nr);
+		vmemmap_altmap_free_range(f, start, end, NULL);
+		vmemmap_altmap_expect_as_before(f);
+		vmemmap_altmap_free_range(f, hole, hole + 2 * f->leaf_size, NULL);
+	}
+}
+
+/*
+ * Test that of the memmap of a compound page, for which two pages are enough, either
+ * all that is asked for is mapped, or it is -ENOMEM.
+ */
+static void radix_compound_page_is_mapped_or_enomem(struct kunit *test)
+{
+	const unsigned int nr_pages = 16;
+	struct dev_pagemap pgmap = {
+		.vmemmap_shift = ilog2(nr_pages * PAGE_SIZE / sizeof(struct page)),
+	};
+	struct vmemmap_altmap_fixture *f = test->priv;
+	unsigned int nr, good, i;
+
+	needs_radix(test);
+	if (!is_power_of_2(sizeof(struct page)))
+		kunit_skip(test, "needs a struct page whose size is a power of two");
+
+	for (nr = 2; nr <= nr_pages; nr++) {
+		for (good = 0; good <= 2; good++) {
+			unsigned long start = vmemmap_altmap_addr(f, 0), shared;
+			unsigned long end = start + nr * PAGE_SIZE;
+			int err;
+
+			f->nr_good_allocs = good;
+			mem_hotplug_begin();
+			err = vmemmap_populate_compound_pages(f->hole_pfn, start, end,
+							      first_memory_node, &pgmap);
+			mem_hotplug_done();
+			KUNIT_EXPECT_EQ_MSG(test, err, good < 2 ? -ENOMEM : 0,
+					    "%u pages of memmap, %u of RAM", nr, good);
+			KUNIT_EXPECT_EQ(test, ram_used(test), good);
+
+			shared = vmemmap_altmap_leaf(start + PAGE_SIZE).pfn;
+			for (i = 0; i < nr && !err; i++) {
+				struct vmemmap_altmap_leaf leaf;
+
+				leaf = vmemmap_altmap_leaf(start + i * PAGE_SIZE);
+				KUNIT_EXPECT_EQ_MSG(test, leaf.size, PAGE_SIZE,
+						    "page %u of %u", i, nr);
+				KUNIT_EXPECT_EQ(test, leaf.pfn == shared, i > 0);
+			}
+			vmemmap_altmap_free_range(f, start, end, NULL);
+			vmemmap_altmap_expect_as_before(f);
+		}
+	}
+}
+
+/*
  * Test that where a huge page would also describe memory outside the range, base
  * pages are used instead, and that those come from the altmap but for the ones
  * which themselves reach outside.
@@ -812,14 +1115,18 @@ static struct kunit_case vmem_altmap_powerpc_cases[] = {
 	KUNIT_CASE(boundary_is_told_at_both_ends),
 	KUNIT_CASE(ram_behind_the_window_is_not_the_altmaps),
 	KUNIT_CASE_PARAM(removed_range_keeps_the_neighbours_memmap, neighbours_gen_params),
+	KUNIT_CASE_PARAM(sub_sections_come_and_go_in_any_order, orders_gen_params),
 	KUNIT_CASE_PARAM(hash_unusable_blocks_come_from_ram, stories_gen_params),
 	KUNIT_CASE_PARAM(hash_list_has_one_entry_per_block, vmemmap_altmap_backings),
 	KUNIT_CASE(hash_freed_entries_are_used_again),
+	KUNIT_CASE_PARAM(hash_block_is_unmapped_before_it_is_freed, vmemmap_altmap_backings),
 	KUNIT_CASE_PARAM(hash_block_without_entry_is_returned, failing_gen_params),
 	KUNIT_CASE_PARAM(hash_block_without_mapping_is_returned, failing_gen_params),
 	KUNIT_CASE(radix_huge_page_then_altmap_pages_then_ram),
 	KUNIT_CASE(radix_unaligned_start_takes_base_pages),
 	KUNIT_CASE(radix_without_altmap_takes_the_whole_huge_page),
+	KUNIT_CASE(radix_without_huge_page_maps_what_is_asked_for),
+	KUNIT_CASE(radix_compound_page_is_mapped_or_enomem),
 	KUNIT_CASE(radix_pages_outside_the_range_come_from_ram),
 	{}
 };
