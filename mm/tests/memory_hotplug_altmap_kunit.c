@@ -306,8 +306,8 @@ static unsigned long memmap_nr(unsigned long nr)
 }
 
 /*
- * How many pages the altmap of @s has to give: all of its memmap, but where System RAM
- * steps in, only those blocks that describe nothing else and are not there yet.
+ * How many pages the altmap of @s has to give: those parts of its memmap that describe
+ * nothing else and are not there yet. System RAM has the rest.
  */
 static unsigned long altmap_share(struct kunit *test, const struct span *s)
 {
@@ -317,8 +317,6 @@ static unsigned long altmap_share(struct kunit *test, const struct span *s)
 	unsigned long block = f->base_pages ? PAGE_SIZE : f->leaf_size;
 	unsigned long addr, nr = 0;
 
-	if (!f->ram_fallback)
-		return memmap_nr(s->nr);
 	for (addr = ALIGN(start, block); addr + block <= end; addr += block)
 		if (!vmemmap_altmap_leaf(addr).size)
 			nr += block >> PAGE_SHIFT;

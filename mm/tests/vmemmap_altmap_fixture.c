@@ -979,6 +979,20 @@ static void free_device(void *data)
 	free_contig_range(page_to_pfn(f->dev_page), f->dev_nr);
 }
 
+/* @nr pages, a power of two, each with a reference of its own. */
+static struct page *alloc_split_pages(unsigned long nr)
+{
+	unsigned int order = ilog2(nr);
+	struct page *page;
+
+	if (order > MAX_PAGE_ORDER)
+		return alloc_contig_pages(nr, GFP_KERNEL, first_memory_node, NULL);
+	page = alloc_pages_node(first_memory_node, GFP_KERNEL, order);
+	if (page)
+		split_page(page, order);
+	return page;
+}
+
 static int alloc_device(struct vmemmap_altmap_fixture *f)
 {
 	struct page *page;
@@ -986,7 +1000,7 @@ static int alloc_device(struct vmemmap_altmap_fixture *f)
 
 	f->dev_nr = roundup_pow_of_two(max(size_factor() * VMEMMAP_ALTMAP_DEVICE_UNITS *
 					   f->unit_nr, DEVICE_PAGES));
-	page = alloc_contig_pages(f->dev_nr, GFP_KERNEL, first_memory_node, NULL);
+	page = alloc_split_pages(f->dev_nr);
 	if (!page)
 		return -ENOMEM;
 	f->dev_page = page;
@@ -1122,12 +1136,13 @@ EXPORT_SYMBOL_IF_KUNIT(vmemmap_altmap_exit);
 
 /*
  * Looks for absent sections whose memmap has page tables of its own, so that
- * populating it has to make them, and whose neighbours are absent as well.
+ * populating it has to make them, and whose neighbours are absent as well. @top is
+ * what an entry of the lowest table spans that may be there, and @max_tables how
+ * many may.
  */
-static unsigned long find_hole(void)
+static unsigned long find_hole_below(unsigned long top, long max_tables)
 {
 	unsigned long last = PHYS_PFN(mhp_get_pluggable_range(true).end);
-	unsigned long top = has_page_tables() ? PUD_SIZE : leaf_size();
 	unsigned long pfn, step;
 
 	step = roundup_pow_of_two(max(top, hole_size()) / sizeof(struct page));
@@ -1140,11 +1155,22 @@ static unsigned long find_hole(void)
 		    !section_range_absent(pfn - PAGES_PER_SECTION, nr + 2 * PAGES_PER_SECTION))
 			continue;
 		vmemmap_altmap_count_entries(addr, addr + hole_size(), &tables, &leaves);
-		/* The highest table may serve the memmap of RAM, too. */
-		if (tables <= 1 && !leaves)
+		if (tables <= max_tables && !leaves)
 			return pfn;
 	}
 	return 0;
+}
+
+static unsigned long find_hole(void)
+{
+	unsigned long pfn;
+
+	if (!has_page_tables())
+		return find_hole_below(leaf_size(), 0);
+	/* The highest table may serve the memmap of RAM, too. */
+	pfn = find_hole_below(PUD_SIZE, 1);
+	/* An entry may be so large that it spans all of the vmemmap. */
+	return pfn ?: find_hole_below(PMD_SIZE, 2);
 }
 
 /* As page tables of the upper levels are never freed, have them there. */

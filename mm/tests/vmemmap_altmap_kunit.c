@@ -38,6 +38,7 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/prandom.h>
+#include <linux/uaccess.h>
 
 MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
 
@@ -606,13 +607,12 @@ static void range_of_two_owners_is_freed_in_one_go(struct kunit *test)
 #define ROUNDS	5
 
 /*
- * Test that cycles of populating and freeing leave the system's own counters
+ * Expects cycles of populating and freeing to leave the system's own counters
  * alone. Others change them, too, but not in every round by one for each cycle.
  */
-static void repeated_cycles_leak_nothing(struct kunit *test)
+static void expect_cycles_to_leak_nothing(struct kunit *test, struct vmem_altmap *altmap)
 {
 	struct vmemmap_altmap_fixture *f = test->priv;
-	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 1, f->leaf_nr + f->unit_nr);
 	struct vmemmap_altmap_counters before, now;
 	int round, cycle;
 
@@ -632,21 +632,47 @@ static void repeated_cycles_leak_nothing(struct kunit *test)
 		   before.nr_pagetable, now.nr_pagetable, CYCLES);
 }
 
-static int add_section(struct vmemmap_altmap_fixture *f, struct vmem_altmap *altmap)
+/* Test that cycles of populating and freeing leak nothing. */
+static void repeated_cycles_leak_nothing(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+
+	expect_cycles_to_leak_nothing(test, vmemmap_altmap_backing(f, 1, f->leaf_nr + f->unit_nr));
+}
+
+/*
+ * Test that cycles leak nothing either where base pages step in for huge pages, and
+ * page tables come and go with them.
+ */
+static void repeated_cycles_of_base_pages_leak_nothing(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap;
+
+	needs_base_pages(test);
+	f->fail_huge = true;
+	/* Enough, but the first leaf cannot be aligned in it. */
+	altmap = vmemmap_altmap_backing(f, 1, f->unit_nr);
+	vmemmap_altmap_populate_ok(f, 0, 1, altmap);
+	KUNIT_EXPECT_GT(test, leaves_of_base_pages(test, 1), 0);
+	vmemmap_altmap_free(f, 0, 1, altmap);
+	expect_cycles_to_leak_nothing(test, altmap);
+}
+
+static int add_part(unsigned long pfn, unsigned long nr, struct vmem_altmap *altmap)
 {
 	int err;
 
 	mem_hotplug_begin();
-	err = sparse_add_section(first_memory_node, f->hole_pfn, PAGES_PER_SECTION,
-				 altmap, NULL);
+	err = sparse_add_section(first_memory_node, pfn, nr, altmap, NULL);
 	mem_hotplug_done();
 	return err;
 }
 
-static void remove_section(struct vmemmap_altmap_fixture *f, struct vmem_altmap *altmap)
+static void remove_part(unsigned long pfn, unsigned long nr, struct vmem_altmap *altmap)
 {
 	mem_hotplug_begin();
-	sparse_remove_section(f->hole_pfn, PAGES_PER_SECTION, altmap, NULL);
+	sparse_remove_section(pfn, nr, altmap, NULL);
 	mem_hotplug_done();
 }
 
@@ -661,16 +687,168 @@ static void section_is_counted_as_memmap(struct kunit *test)
 	long nr = DIV_ROUND_UP(PAGES_PER_SECTION * sizeof(struct page), PAGE_SIZE);
 	struct vmemmap_altmap_counters now;
 
-	KUNIT_ASSERT_EQ(test, add_section(f, altmap), 0);
+	KUNIT_ASSERT_EQ(test, add_part(f->hole_pfn, PAGES_PER_SECTION, altmap), 0);
 	vmemmap_altmap_count(f, &now);
 	KUNIT_EXPECT_EQ(test, now.nr_memmap - f->before.nr_memmap, nr);
 	KUNIT_EXPECT_TRUE(test, pfn_valid(f->hole_pfn));
 	KUNIT_EXPECT_TRUE(test, present_section_nr(pfn_to_section_nr(f->hole_pfn)));
-	remove_section(f, altmap);
+	remove_part(f->hole_pfn, PAGES_PER_SECTION, altmap);
 	KUNIT_EXPECT_FALSE(test, pfn_valid(f->hole_pfn));
 	KUNIT_EXPECT_FALSE(test, present_section_nr(pfn_to_section_nr(f->hole_pfn)));
 	if (altmap)
 		KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	vmemmap_altmap_expect_as_before(f);
+}
+
+/* Writes the struct pages from @pfn on, and returns how many are not mapped. */
+static unsigned long write_struct_pages(unsigned long pfn, unsigned long nr)
+{
+	unsigned long i, unmapped = 0;
+
+	for (i = pfn; i < pfn + nr; i++) {
+		if (vmemmap_altmap_leaf((unsigned long)pfn_to_page(i)).size)
+			WRITE_ONCE(*(u64 *)pfn_to_page(i), ~(u64)i);
+		else
+			unmapped++;
+	}
+	return unmapped;
+}
+
+/* How many struct pages from @pfn on do not hold what was written, or cannot be read? */
+static unsigned long wrong_struct_pages(unsigned long pfn, unsigned long nr)
+{
+	unsigned long i, wrong = 0;
+	u64 word;
+
+	for (i = pfn; i < pfn + nr; i++)
+		if (copy_from_kernel_nofault(&word, pfn_to_page(i), sizeof(word)) ||
+		    word != ~(u64)i)
+			wrong++;
+	return wrong;
+}
+
+/* How many struct pages from @pfn on are in pages that @altmap hands out? */
+static unsigned long struct_pages_in(const struct vmem_altmap *altmap, unsigned long pfn,
+				     unsigned long nr)
+{
+	unsigned long i, found = 0;
+
+	for (i = pfn; i < pfn + nr; i++) {
+		unsigned long addr = (unsigned long)pfn_to_page(i);
+		struct vmemmap_altmap_leaf leaf = vmemmap_altmap_leaf(addr);
+		unsigned long page = leaf.pfn + ((addr & (leaf.size - 1)) >> PAGE_SHIFT);
+
+		found += leaf.size && page >= altmap->base_pfn + altmap->reserve &&
+			 page < altmap->base_pfn + altmap->reserve + altmap->free;
+	}
+	return found;
+}
+
+static const struct sub_sections {
+	const char *name;
+	unsigned int nr_altmaps;
+	bool second_goes_first;
+} sub_sections[] = {
+	{ "two_altmaps_first_goes_first", 2, false },
+	{ "two_altmaps_second_goes_first", 2, true },
+	{ "altmap_and_ram_first_goes_first", 1, false },
+	{ "altmap_and_ram_second_goes_first", 1, true },
+	{ "ram_first_goes_first", 0, false },
+	{ "ram_second_goes_first", 0, true },
+};
+
+KUNIT_ARRAY_PARAM_DESC(sub_sections, sub_sections, name);
+
+/*
+ * Test that of two sub-sections of a section, each can go while the other one's
+ * struct pages stay what they are, and that what the first has in its altmap is back
+ * then. That takes a page of their own, or one of System RAM, for what they share.
+ */
+static void removed_sub_section_keeps_the_neighbours_memmap(struct kunit *test)
+{
+	const struct sub_sections *s = test->param_value;
+	struct vmemmap_altmap_fixture *f = test->priv;
+	const unsigned long nr = PAGES_PER_SUBSECTION;
+	const unsigned long pfn[] = { f->hole_pfn, f->hole_pfn + nr };
+	struct vmem_altmap *altmap[2] = {};
+	int k, round;
+
+	for (k = 0; k < 2; k++) {
+		if (k < s->nr_altmaps)
+			altmap[k] = vmemmap_altmap_new_range(f, f->dev_pfn + k * f->unit_nr,
+							     pfn[k] + nr - 1, 0, f->unit_nr);
+		KUNIT_ASSERT_EQ(test, add_part(pfn[k], nr, altmap[k]), 0);
+		KUNIT_EXPECT_EQ_MSG(test, write_struct_pages(pfn[k], nr), 0,
+				    "struct pages of sub-section %d are not mapped", k);
+	}
+	for (k = 0; k < s->nr_altmaps; k++)
+		KUNIT_EXPECT_EQ(test, struct_pages_in(altmap[k], pfn[!k], nr), 0);
+
+	for (round = 0; round < 2; round++) {
+		k = round ^ s->second_goes_first;
+		KUNIT_EXPECT_EQ_MSG(test, wrong_struct_pages(pfn[k], nr), 0,
+				    "struct pages of sub-section %d changed", k);
+		remove_part(pfn[k], nr, altmap[k]);
+		if (altmap[k])
+			KUNIT_EXPECT_EQ(test, altmap[k]->alloc, 0);
+	}
+	vmemmap_altmap_expect_as_before(f);
+}
+
+/*
+ * Test that all of the memmap is there if it begins and ends within a page, as it
+ * does with pages so large that sub-sections share them.
+ */
+static void memmap_that_begins_within_a_page_is_complete(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	const unsigned long sub_section = PAGES_PER_SUBSECTION * sizeof(struct page);
+	const unsigned long nr_sub = min(DIV_ROUND_UP(PAGE_SIZE, sub_section),
+					 SUBSECTIONS_PER_SECTION - 1);
+	const unsigned long pfn = f->hole_pfn + PAGES_PER_SUBSECTION;
+	const unsigned long nr = nr_sub * PAGES_PER_SUBSECTION;
+	struct vmem_altmap *altmap = NULL;
+
+	if (vmemmap_altmap_has_altmap(test))
+		altmap = vmemmap_altmap_new_range(f, f->dev_pfn, pfn + nr - 1, 0, f->unit_nr);
+	KUNIT_ASSERT_EQ(test, add_part(pfn, nr, altmap), 0);
+	KUNIT_EXPECT_EQ_MSG(test, write_struct_pages(pfn, nr), 0, "struct pages are not mapped");
+	KUNIT_EXPECT_EQ_MSG(test, wrong_struct_pages(pfn, nr), 0, "struct pages are lost");
+	remove_part(pfn, nr, altmap);
+	if (altmap)
+		KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	vmemmap_altmap_expect_as_before(f);
+}
+
+/*
+ * Test that no base page of an altmap describes other memory: of the memmap of a
+ * sub-section the altmap holds what fills whole pages, and System RAM the rest.
+ */
+static void altmap_describes_only_its_own_range(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	const unsigned long nr = PAGES_PER_SUBSECTION;
+	const bool shared = !IS_ALIGNED(nr * sizeof(struct page), PAGE_SIZE);
+	int k;
+
+	if (!f->base_pages)
+		kunit_skip(test, "needs base pages");
+	/* As both ends of the range matter, it is where it is described: look, don't touch. */
+	f->dev_pfn = f->hole_pfn;
+	for (k = 0; k < 2; k++) {
+		unsigned long pfn = f->hole_pfn + k * nr;
+		unsigned long start = ALIGN_DOWN((unsigned long)pfn_to_page(pfn), PAGE_SIZE);
+		unsigned long end = ALIGN((unsigned long)pfn_to_page(pfn + nr), PAGE_SIZE);
+		struct vmem_altmap *altmap =
+			vmemmap_altmap_new_range(f, pfn, pfn + nr - 1, 0, min(nr, f->unit_nr));
+
+		KUNIT_ASSERT_EQ(test, vmemmap_altmap_populate_range(f, start, end, altmap), 0);
+		KUNIT_EXPECT_EQ(test, struct_pages_in(altmap, pfn, nr), shared ? 0 : nr);
+		KUNIT_EXPECT_EQ(test, altmap->alloc, shared ? 0 : (end - start) / PAGE_SIZE);
+		expect_ram_used(test, shared ? (end - start) / PAGE_SIZE : 0);
+		vmemmap_altmap_free_range(f, start, end, altmap);
+		KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	}
 	vmemmap_altmap_expect_as_before(f);
 }
 
@@ -694,7 +872,12 @@ static struct kunit_case vmemmap_altmap_cases[] = {
 	KUNIT_CASE(any_alignment_with_a_page_less_changes_nothing),
 	KUNIT_CASE(pages_that_are_free_are_enough),
 	KUNIT_CASE_PARAM(repeated_cycles_leak_nothing, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(repeated_cycles_of_base_pages_leak_nothing, vmemmap_altmap_backings),
 	KUNIT_CASE_PARAM(section_is_counted_as_memmap, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(removed_sub_section_keeps_the_neighbours_memmap,
+			 sub_sections_gen_params),
+	KUNIT_CASE_PARAM(memmap_that_begins_within_a_page_is_complete, vmemmap_altmap_backings),
+	KUNIT_CASE(altmap_describes_only_its_own_range),
 	{}
 };
 
