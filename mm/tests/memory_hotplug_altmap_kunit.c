@@ -21,6 +21,7 @@
 #include <kunit/vmemmap_altmap.h>
 #include <linux/device.h>
 #include <linux/ioport.h>
+#include <linux/memblock.h>
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
 #include <linux/memremap.h>
