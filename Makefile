@@ -3,12 +3,13 @@
 TOOL := ./tools/python
 export ENV BASE KDIR FILTER MIRROR
 
-.PHONY: help run test teeth bench check refresh tree clean
+.PHONY: help run test modules teeth bench check refresh tree clean
 
 help:
 	@echo 'make run      build and run the suites, print a matrix with verdicts'
 	@echo '              ENV=um,x86_64|all  FILTER=suite.case  BASE=7.3|6.12  or KDIR=<kernel tree>'
 	@echo 'make test     make check, all environments, and proof that the suites have teeth'
+	@echo 'make modules  the suites as modules: load, unload, and both again in one boot (ENV=x86_64)'
 	@echo 'make teeth    without each patch of the series, exactly its cases fail'
 	@echo 'make bench    what a section of memmap costs, without the series and with it (BASE= or KDIR=)'
 	@echo 'make check    quick checks of patches, files and tools'
@@ -21,6 +22,9 @@ run:
 
 test:
 	@$(TOOL) tools/test.py
+
+modules:
+	@$(TOOL) tools/modules.py
 
 teeth:
 	@$(TOOL) tools/teeth.py

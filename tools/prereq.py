@@ -8,6 +8,7 @@ the command to run.
 import os
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -21,7 +22,7 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86", "qemu-system-ppc64": "qemu-system-ppc",
     "qemu-system-aarch64": "qemu-system-arm", "qemu-system-riscv64": "qemu-system-misc",
     "qemu-system-s390x": "qemu-system-misc", "opensbi-riscv64-generic-fw_dynamic.bin": "qemu-system-data",
-    "Term/ANSIColor.pm": "perl", "shellcheck": "shellcheck",
+    "Term/ANSIColor.pm": "perl", "shellcheck": "shellcheck", "busybox": "busybox-static",
 }
 ALWAYS = ("git", "make", "gcc", "stdio.h", "ld", "flex", "bison", "bc", "xz")
 WANTED = ("ccache",)        # saves time only: a user without root goes on without
@@ -42,10 +43,22 @@ def present(need):
             not subprocess.run(["perl", "-e", f"require '{need}'"], stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
     if need.endswith(".bin"):
         return Path("/usr/share/qemu", need).exists()
+    if need == "busybox":       # for an initramfs without libraries
+        return shutil.which(need) is not None and not dynamic(shutil.which(need))
     if not need.endswith(".h"):
         return shutil.which(need) is not None
     places = [Path("/usr/include"), *Path("/usr/include").glob("*-linux-gnu*")]
     return any((place / need).exists() for place in places)
+
+
+def dynamic(path):
+    """Whether the program `path` needs an interpreter, ld.so: an ELF file of 64 bits with a PT_INTERP."""
+    data = Path(path).read_bytes()
+    if data[:5] != b"\x7fELF\2":
+        return False
+    order = "<" if data[5] == 1 else ">"
+    start, (size, count) = struct.unpack_from(f"{order}Q", data, 32)[0], struct.unpack_from(f"{order}HH", data, 54)
+    return any(struct.unpack_from(f"{order}I", data, start + size * number)[0] == 3 for number in range(count))
 
 
 def needs(environments):

@@ -34,7 +34,7 @@ BUILD_FIELDS = ("arch", "kunitconfig", "kconfig_add", "kconfig_own", "make_optio
 BUILD_MIB = 900         # a build directory and its share of the compiler cache
 SCHEMA = 1
 GRACE = 5               # seconds that kunit.py may take beyond its own timeout, and again to end
-COMPILER_ERROR = re.compile(r"error:|fatal:|undefined reference|\*\*\*|Missing: |No rule to make")
+COMPILER_ERROR = re.compile(r"error:|ERROR: modpost: |fatal:|undefined reference|\*\*\*|Missing: |No rule to make")
 # Set by our caller or the user's habits, and poison for a kernel build.
 DROPPED = ("ARCH", "CROSS_COMPILE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "GNUMAKEFLAGS",
            "BASE", "ENV", "KDIR", "FILTER", "O", "M", "V", "W", "C", "CC", "LLVM", "CFLAGS", "LDFLAGS")

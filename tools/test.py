@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """make test: everything that must hold before a change lands.
 
-make check; the suites in the default environments; proof that the patches apply to the
-vanilla release; the faults of tools/faults.toml. Goes on after a failure. The last line is
-`N passed, N failed, N skipped`, counting checks, unit tests, KUnit cases and faults; exit
-code 1 if anything failed or nothing passed.
+make check; proof that the patches apply to the vanilla release; the suites in the default
+environments, and as modules; the faults of tools/faults.toml. Goes on after a failure. The
+last line is `N passed, N failed, N skipped`, counting checks, unit tests, KUnit cases and
+faults (the modules are one check); exit code 1 if anything failed or nothing passed.
 """
 
 import json
@@ -69,6 +69,9 @@ def main():
     tally.add(*{0: (1, 0, 0), 2: (0, 0, 1)}.get(code, (0, 1, 0)))
     say("== the suites")
     tally.add(*count_run(tool("tools/run.py")))
+    say("== the suites as modules")
+    code = tool("tools/modules.py")
+    tally.add(int(not code), int(bool(code)))
     say("== the suites' teeth")
     tally.add(*count_faults(tool("tools/faults.py", "--core")))
     say(f"{time.monotonic() - start:.0f} s")

@@ -7,10 +7,11 @@
  * what it was, and a second attempt with what was missing succeeds. Memory that was
  * added can be removed in any order, and takes nothing of its neighbours with it.
  *
- * The memory is real, but the kernel does not know of it, as it was booted with mem=.
- * Where it is the module parameter "withheld" says:
+ * The memory is real, but the kernel does not know of it: it was booted with mem=, or on
+ * x86_64 with memmap=exactmap. Where it is the module parameter "withheld" says:
  *
- *   mem=384M memory_hotplug_altmap_kunit.withheld=512M@384M
+ *   memmap=exactmap memmap=639K@0 memmap=383M@1M
+ *   memory_hotplug_altmap_kunit.withheld=512M@384M
  *
  * After each case, sections, resources, direct map, max_pfn, memory blocks, zones, page
  * tables, and the accounting of the memmap have to be what they were. max_pfn is the
