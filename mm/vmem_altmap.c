@@ -51,7 +51,7 @@ EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_next_pfn);
  * do not count.
  */
 VISIBLE_IF_KUNIT
-unsigned long vmem_altmap_nr_free(const struct vmem_altmap *altmap)
+inline unsigned long vmem_altmap_nr_free(const struct vmem_altmap *altmap)
 {
 	if (!vmem_altmap_window_ok(altmap) || altmap->alloc > altmap->free ||
 	    altmap->align > altmap->free - altmap->alloc)
@@ -77,8 +77,8 @@ EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_nr_free);
  * block left.
  */
 VISIBLE_IF_KUNIT
-int vmem_altmap_alloc(struct vmem_altmap *altmap, unsigned long nr_pfns,
-		      unsigned long *pfn)
+inline int vmem_altmap_alloc(struct vmem_altmap *altmap, unsigned long nr_pfns,
+			     unsigned long *pfn)
 {
 	unsigned long next, nr_align;
 
@@ -163,35 +163,22 @@ EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_free);
 
 /**
  * vmem_altmap_had_free - was a page free at some earlier time?
- * @before: copy of an altmap that was made at that time
+ * @altmap: the altmap
+ * @before: its state at that time
  * @pfn: the page
  *
  * Return: true if @pfn is one of the pages that the altmap could still hand out
- * when it was copied.
+ * then.
  */
-bool vmem_altmap_had_free(const struct vmem_altmap *before, unsigned long pfn)
+bool vmem_altmap_had_free(const struct vmem_altmap *altmap,
+			  const struct vmem_altmap_state *before, unsigned long pfn)
 {
-	return vmem_altmap_owns_pfn(before, pfn) &&
-	       (pfn >= vmem_altmap_next_pfn(before) || pfn - before->gap_pfn < before->gap);
+	unsigned long next = altmap->base_pfn + altmap->reserve + before->alloc + before->align;
+
+	return vmem_altmap_owns_pfn(altmap, pfn) &&
+	       (pfn >= next || pfn - before->gap_pfn < before->gap);
 }
 EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_had_free);
-
-/**
- * vmem_altmap_restore - take an altmap back to an earlier time
- * @altmap: the altmap
- * @before: copy of @altmap that was made at that time
- *
- * To be used when all pages are back that were handed out since, and none is
- * that was in use before.
- */
-void vmem_altmap_restore(struct vmem_altmap *altmap, const struct vmem_altmap *before)
-{
-	altmap->alloc = before->alloc;
-	altmap->align = before->align;
-	altmap->gap = before->gap;
-	altmap->gap_pfn = before->gap_pfn;
-}
-EXPORT_SYMBOL_IF_KUNIT(vmem_altmap_restore);
 
 /**
  * altmap_alloc_block_buf - take a block of memory from an altmap

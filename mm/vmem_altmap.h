@@ -6,10 +6,11 @@
 #include <linux/types.h>
 
 struct vmem_altmap;
+struct vmem_altmap_state;
 
 void *altmap_alloc_block_buf(unsigned long size, struct vmem_altmap *altmap);
-bool vmem_altmap_had_free(const struct vmem_altmap *before, unsigned long pfn);
-void vmem_altmap_restore(struct vmem_altmap *altmap, const struct vmem_altmap *before);
+bool vmem_altmap_had_free(const struct vmem_altmap *altmap,
+			  const struct vmem_altmap_state *before, unsigned long pfn);
 
 #if IS_ENABLED(CONFIG_KUNIT)
 unsigned long vmem_altmap_next_pfn(const struct vmem_altmap *altmap);

@@ -309,9 +309,9 @@ static unsigned long memmap_nr(unsigned long nr)
 
 /*
  * How many pages the altmap of @s has to give: those parts of its memmap that describe
- * nothing else and are not there yet. System RAM has the rest.
+ * nothing else and are not there yet. System RAM has the other blocks, @nr_ram of them.
  */
-static unsigned long altmap_share(struct kunit *test, const struct span *s)
+static unsigned long shares(struct kunit *test, const struct span *s, unsigned long *nr_ram)
 {
 	struct vmemmap_altmap_fixture *f = test->priv;
 	unsigned long start = (unsigned long)pfn_to_page(s->pfn);
@@ -319,10 +319,23 @@ static unsigned long altmap_share(struct kunit *test, const struct span *s)
 	unsigned long block = f->base_pages ? PAGE_SIZE : f->leaf_size;
 	unsigned long addr, nr = 0;
 
-	for (addr = ALIGN(start, block); addr + block <= end; addr += block)
-		if (!vmemmap_altmap_leaf(addr).size)
+	*nr_ram = 0;
+	for (addr = ALIGN_DOWN(start, block); addr < end; addr += block) {
+		if (vmemmap_altmap_leaf(addr).size)
+			continue;
+		if (addr >= start && addr + block <= end)
 			nr += block >> PAGE_SHIFT;
+		else
+			++*nr_ram;
+	}
 	return nr;
+}
+
+static unsigned long altmap_share(struct kunit *test, const struct span *s)
+{
+	unsigned long nr_ram;
+
+	return shares(test, s, &nr_ram);
 }
 
 /*
@@ -441,13 +454,16 @@ KUNIT_ARRAY_PARAM_DESC(failures, failures, name);
 static void allow(struct kunit *test, struct span *s, bool altmap, unsigned long nr)
 {
 	struct vmemmap_altmap_fixture *f = test->priv;
+	unsigned long nr_ram;
 
-	if (altmap)
-		set_altmap(s, f->base_pages, nr);
-	if (!altmap)
+	if (!altmap) {
 		f->nr_good_allocs = nr;
-	else if (f->ram_fallback)
-		f->nr_good_allocs = 0;
+		return;
+	}
+	set_altmap(s, f->base_pages, nr);
+	shares(test, s, &nr_ram);
+	if (f->ram_fallback)
+		f->nr_good_allocs = nr_ram;
 }
 
 static void expect_no_trace(struct kunit *test, struct span *s, int err,
@@ -468,10 +484,10 @@ static void failed_add_leaves_no_trace(struct kunit *test)
 {
 	const struct failure *failure = test->param_value;
 	struct vmemmap_altmap_fixture *f = test->priv;
-	/* Mapping much memory may take long: what a leaf describes, and so many sections. */
-	unsigned long much = max(f->leaf_size / sizeof(struct page), 32 * PAGES_PER_SECTION);
+	/* Much memory may take long: what a whole leaf describes for sure, and so many sections. */
+	unsigned long much = max(2 * f->leaf_size / sizeof(struct page), 32 * PAGES_PER_SECTION);
 	struct span *s = new_span(test, failure->level, first_pfn,
-				  failure->level == SECTIONS ? nr_pfns : min(nr_pfns, much));
+				  min(nr_pfns, round_up(much, PAGES_PER_SECTION)));
 	unsigned long need = altmap_share(test, s), nr;
 	/* Where there are too many sections, some of them. */
 	unsigned int attempts = failure->level == SECTIONS ? 64 : 8;
@@ -480,6 +496,7 @@ static void failed_add_leaves_no_trace(struct kunit *test)
 
 	look(test, &before);
 	if (failure->altmap) {
+		KUNIT_ASSERT_GT(test, need, 0);
 		for (nr = 0; nr < need; nr += min(step, need - nr)) {
 			allow(test, s, true, nr);
 			expect_no_trace(test, s, add_span(s), &before);
@@ -492,7 +509,8 @@ static void failed_add_leaves_no_trace(struct kunit *test)
 	} else {
 		int err;
 
-		for (nr = 0;; nr++) {
+		step = max(s->nr * sizeof(struct page) / f->leaf_size / attempts, 1);
+		for (nr = 0;; nr += step) {
 			allow(test, s, false, nr);
 			err = add_span(s);
 			if (!err)

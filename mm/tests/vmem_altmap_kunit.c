@@ -948,19 +948,19 @@ static void earlier_state_is_told_and_restored(struct kunit *test)
 			if (sizes[i][0][k])
 				vmem_altmap_alloc(&altmap, sizes[i][0][k], &pfn);
 
-		const struct vmem_altmap before = altmap;
+		const struct vmem_altmap_state before = altmap.state;
 		struct vmem_altmap drained = altmap;
 
 		while (!vmem_altmap_alloc(&drained, 1, &pfn))
 			free[pfn - BASE] = true;
 		for (pfn = BASE - 4; pfn < BASE + 44; pfn++)
-			KUNIT_EXPECT_EQ_MSG(test, vmem_altmap_had_free(&before, pfn),
+			KUNIT_EXPECT_EQ_MSG(test, vmem_altmap_had_free(&altmap, &before, pfn),
 					    pfn >= BASE && pfn < BASE + 40 && free[pfn - BASE],
 					    "sequence %lu, BASE + %ld", i, (long)(pfn - BASE));
 
 		for (k = 0; k < 3; k++)
 			vmem_altmap_alloc(&altmap, sizes[i][1][k], &pfn);
-		vmem_altmap_restore(&altmap, &before);
+		altmap.state = before;
 		while (!vmem_altmap_alloc(&altmap, 1, &pfn)) {
 			KUNIT_EXPECT_TRUE_MSG(test, free[pfn - BASE], "sequence %lu", i);
 			free[pfn - BASE] = false;
