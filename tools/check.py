@@ -322,7 +322,9 @@ def checkpatch(repo):
             if found:
                 where = text[int(found[1]) - 1] if int(found[1]) <= len(text) else ""
                 moved = where.startswith("+") and where[1:] in removed      # is not for a move to mend
-                if found[2] in CHECKPATCH_IGNORE or moved or found[2] == SPARSE and "mm/sparse" in where:
+                # What a struct_group() has in its parentheses are declarations, not arguments.
+                member = found[2] == "PARENTHESIS_ALIGNMENT" and re.match(r"\+\t+[\w ]+ \w+;$", where)
+                if found[2] in CHECKPATCH_IGNORE or moved or member or found[2] == SPARSE and "mm/sparse" in where:
                     continue
             faults.append(line.replace(str(path), one.name(path)))
         return faults
