@@ -316,6 +316,15 @@ def refuse_stale(series, force):
     remember(series, series.tree)
 
 
+def current_tree(series, force=False):
+    """Make the git tree, or bring it up to date, and return its path; Stop if its commits are no series."""
+    tree = make_tree(series)
+    commits(tree)
+    refuse_stale(series, force)
+    split(tree)
+    return tree
+
+
 def commits(tree):
     """The series' commits, oldest first. Anything but a clean linear series on `base` is a Stop."""
     if not tree.is_dir():
@@ -451,11 +460,8 @@ def refresh(series, force=False):
             shutil.rmtree(aside)
         else:
             aside.rename(series.patches)
-    tree = make_tree(series)
-    commits(tree)
-    refuse_stale(series, force)
+    tree = current_tree(series, force)
     series_commits = commits(tree)
-    split(tree)
     to_fold, to_write, to_remove = compare(series, created_in(tree))
     head = fold(tree, series_commits, to_fold) if to_fold else series_commits[-1]
 
@@ -600,9 +606,9 @@ def preimages(patches):
     return blobs_wanted
 
 
-def blobs(tree, commit):
-    """{path: blob} of a commit."""
-    rows = git("ls-tree", "-r", "-z", commit, cwd=tree).split("\0")
+def blobs(tree, commit, paths=()):
+    """{path: blob} of a commit, of `paths` if there are any."""
+    rows = git("ls-tree", "-r", "-z", commit, "--", *paths, cwd=tree).split("\0")
     return {row.split("\t")[1]: row.split()[2] for row in rows if row}
 
 
@@ -663,21 +669,26 @@ def vanilla(series, pristine):
         return am(series, top)
 
 
+def chosen():
+    """The Series that the user asks for."""
+    base = os.environ.get("BASE") or BASES[0]
+    if base not in BASES:
+        raise Stop(f"unknown BASE {base}; known: {', '.join(BASES)}")
+    return Series(base, tree=os.environ.get("GITTREE") or None)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("tree", "refresh", "check", "am", "vanilla"))
     parser.add_argument("--force", action="store_true", help="refresh: overwrite patches that changed since the last refresh")
     words = parser.parse_args()
-    base = os.environ.get("BASE") or BASES[0]
-    if base not in BASES:
-        raise Stop(f"unknown BASE {base}; known: {', '.join(BASES)}")
-    series = Series(base, tree=os.environ.get("GITTREE") or None)
+    series = chosen()
     if words.command == "tree":
-        with lock(f"series-{base}"):
+        with lock(f"series-{series.base}"):
             print(make_tree(series))
         return 0
     if words.command == "refresh":
-        with lock(f"series-{base}"):
+        with lock(f"series-{series.base}"):
             count = refresh(series, words.force)
         say(f"{series.name(series.patches)}: {count} patches, exported from {series.tree}")
         return 0
@@ -686,7 +697,7 @@ def main():
     else:
         from base import get_base
         try:
-            bad = check(series) or {"am": am, "vanilla": vanilla}[words.command](series, Path(get_base(base)))
+            bad = check(series) or {"am": am, "vanilla": vanilla}[words.command](series, Path(get_base(series.base)))
         except Unavailable as unavailable:
             say(f"skipped: {unavailable}")
             return 2

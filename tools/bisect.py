@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""make bisect: does each single patch compile, without a warning in the lines that the series add?
+
+    ENV=um,arm64    environments whose kernels to compile (default: one of each architecture)
+    BASE=, GITTREE= the git tree of the series, as for tools/series.py
+
+Checks out one commit of the git tree after the other, and compiles the files that the series touch, with W=1.
+What was good is remembered, and compiled again only after a change of these files, the base, the compiler or
+the configuration. An environment ends at its first failure. Exit code 1 if anything failed.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import prereq
+import run
+import series
+from common import CACHE, Stop, disk_full, hold, lock, need_space, run_main, say, step, write
+from common import run as execute
+from series import git
+
+DEFAULT = "um x86_64 ppc64le-hash64k arm64 riscv64 s390x"
+WARNING = re.compile(r"([^\s:]+):(\d+):(?:\d+:)? ?warning: ")
+# Prints what kbuild compiles in a directory, and where it descends to.
+OBJECTS = """include .config
+include {}
+$(info $(foreach o,$(obj-y) $(obj-m) $(lib-y),$(o) $($(o:.o=-y)) $($(o:.o=-objs))))
+all: ;
+"""
+
+
+def added(diff):
+    """{path: numbers of the lines that it adds} of a `git diff -U0`."""
+    found, path = {}, None
+    for line in diff.splitlines():
+        if line.startswith("+++ b/"):
+            path = line[6:]
+        elif hunk := re.match(r"@@ -\S+ \+(\d+)(?:,(\d+))? @@", line):
+            start, count = int(hunk[1]), int(hunk[2] or 1)
+            found.setdefault(path, set()).update(range(start, start + count))
+    return found
+
+
+def problem(status, output, ours):
+    """The first line of make's `output` that counts: a warning in a line of `ours`, or an error if it failed; or None."""
+    lines = [line.strip() for line in output.splitlines()]
+    for line in lines:
+        warning = WARNING.match(line)
+        if status and run.COMPILER_ERROR.search(line) or warning and int(warning[2]) in ours.get(warning[1], ()):
+            return line
+    return (lines or ["no output"])[-1] if status else None
+
+
+def digest(*values):
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+class Kernel:
+    """The build directory of one environment, and the sources at `source`, which borrow the objects of the git tree `tree`."""
+
+    def __init__(self, env, tree, source, touched):
+        self.env, self.tree, self.source, self.touched = env, tree, source, touched
+        self.build, self.environ, self.symbols = source.with_name(env["build"]), run.build_environ(), None
+        self.base = git("rev-parse", "base^{tree}", cwd=tree)
+        arch = env["arch"].replace("powerpcle", "powerpc")
+        self.arch = f"arch/{arch.replace('x86_64', 'x86')}"
+        self.words = ["make", "-s", f"-j{os.cpu_count()}", f"ARCH={arch}", f"O={self.build}", "W=1",
+                      f"CROSS_COMPILE={env['cross_compile']}", *env["make_options"]]
+
+    def check_out(self, commit):
+        git("read-tree", "--reset", "-u", commit, cwd=self.source)      # files that do not change keep their times
+
+    def configure(self, head):
+        """Save the configuration at the commit `head`, which has all symbols, as self.saved."""
+        files = {path: blob for path, blob in series.blobs(self.tree, head, self.touched).items() if "config" in path.lower()}
+        inputs = digest([self.env[field] for field in run.BUILD_FIELDS], prereq.compiler(self.env), files, self.base)
+        self.saved = self.build / f"{inputs[:16]}.config"
+        if not self.saved.exists():
+            self.build.mkdir(parents=True, exist_ok=True)
+            for name in (".config", ".kunitconfig"):
+                (self.build / name).unlink(missing_ok=True)
+            self.check_out(head)
+            execute([sys.executable, "-B", "tools/testing/kunit/kunit.py", "config", *run.options(self.env, self.build)],
+                    env=self.environ, cwd=self.source)
+            write(self.saved, (self.build / ".config").read_bytes())
+
+    def make(self, *goals, beat=None):
+        """(exit status, output with paths as in the patches) of make."""
+        done = execute([*self.words, *goals], check=False, env=self.environ, cwd=self.source, beat=beat)
+        if "No space left on device" in done.stdout:
+            raise Stop(disk_full(self.build))
+        return done.returncode, done.stdout.replace(f"{self.source}/", "")
+
+    def objects(self, place, known):
+        """The names of what kbuild compiles in the directory `place`; none if it does not go there."""
+        if place not in known:
+            goes = str(place.parent) in (".", self.arch) or f"{place.name}/" in self.objects(place.parent, known)
+            makefile = next((name for name in ("Kbuild", "Makefile") if (self.source / place / name).exists()), None)
+            known[place] = execute(["make", "-rs", "-f", "/dev/null", f"srctree={self.source}",
+                                    f"--eval={OBJECTS.format(self.source / place / makefile)}"],
+                                   cwd=self.build, env=self.environ).stdout.split() if goes and makefile else []
+        return known[place]
+
+    def compile(self, commit, files, beat):
+        """Compile those of `files` that belong to this kernel at `commit`; returns the line that says what is wrong, or None."""
+        self.check_out(commit)
+        ours = added(git("diff", "-U0", "--no-color", "--no-ext-diff", "base", commit, cwd=self.tree))
+        symbols = [(path, blob) for path, blob in files.items() if "Kconfig" in path]
+        if symbols != self.symbols:     # make drops those that this commit does not have yet
+            shutil.copy(self.saved, self.build / ".config")
+            if bad := problem(*self.make("olddefconfig"), ours):
+                return bad
+            self.symbols = symbols
+        known, goals, pending = {}, [], self.build / "pending"
+        for path in map(Path, self.touched):
+            if path.suffix == ".c" and (path.parts[0] != "arch" or path.is_relative_to(self.arch)):
+                goal = path.with_suffix(".o")
+                if pending.exists():        # the last attempt failed or was killed: the compiler has to speak again
+                    (self.build / goal).unlink(missing_ok=True)
+                if goal.name in self.objects(path.parent, known):
+                    if str(path) not in files:
+                        return f"{path.parent}/Makefile: builds {goal.name}, but there is no {path}"
+                    goals.append(goal)
+        pending.touch()
+        if goals and (bad := problem(*self.make(*goals, beat=beat), ours)):
+            return bad
+        pending.unlink()
+        return None
+
+    def compile_all(self, patches, good, memory):
+        """Compile those of `patches` ({name: commit}) that are not `good`, and add them to it; whether all are, now."""
+        built, bad = 0, None
+        with step(f"{self.env['name']}: {len(patches)} commits") as this:
+            self.configure(list(patches.values())[-1])
+            settings = [self.base, prereq.compiler(self.env), self.saved.read_text(encoding="utf-8")]
+            for number, (name, commit) in enumerate(patches.items(), 1):
+                files = series.blobs(self.tree, commit, self.touched)
+                if (key := digest(settings, files)) in good:
+                    continue
+                built += 1
+                beat = types.SimpleNamespace(beat=lambda number=number: this.beat(f"commit {number}"))
+                if bad := self.compile(commit, files, beat):
+                    break
+                good[key] = f"{self.env['name']} {name}"
+                write(memory, json.dumps(good, indent=1) + "\n")
+            this.result = f"commit {number} FAILED" if bad else f"good, {built} built"
+        if bad:
+            say(f"FAIL: {name}: {self.env['name']}: {bad}")
+        return not bad
+
+
+def main():
+    envs = run.choose(os.environ.get("ENV", "").strip() or DEFAULT)
+    # No guest runs: neither emulators nor firmware are needed.
+    prereq.ensure([{**env, "qemu": "", "needs": [need for need in env["needs"] if need.endswith(".h")]} for env in envs])
+    hold("bisect")
+    one = series.chosen()
+    with lock(f"series-{one.base}"):
+        tree = series.current_tree(one)
+    subjects = dict(line.split(" ", 1) for line in git("log", "--format=%H %s", "base..HEAD", cwd=tree).splitlines())
+    patches = {f"{name}/{number:04} {subjects[commit]}": commit for name, (_, *commits) in series.split(tree).items()
+               for number, commit in enumerate(commits, 1)}
+    touched = sorted(set(git("log", "--format=", "--name-only", "--no-renames", "base..HEAD", cwd=tree).splitlines()))
+    source = CACHE / "bisect" / one.base / "src"
+    if not source.exists():
+        need_space(source, 2500, "the sources of make bisect")
+    git("init", "-q", source, cwd=tree)
+    write(source / ".git/objects/info/alternates", git("rev-parse", "--path-format=absolute", "--git-path", "objects", cwd=tree))
+    (source / ".git/index.lock").unlink(missing_ok=True)     # of a run that was killed; no other runs now
+    memory = source.with_name("good.json")
+    good = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}
+    known = len(good)
+    if not all([Kernel(env, tree, source, touched).compile_all(patches, good, memory) for env in envs]):
+        return 1
+    say(f"{len(patches)} commits x {len(envs)} architectures: good ({len(good) - known} built, rest remembered)")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
