@@ -83,8 +83,7 @@ class Kernel:
         self.saved = self.build / f"{inputs[:16]}.config"
         if not self.saved.exists():
             self.build.mkdir(parents=True, exist_ok=True)
-            for name in (".config", ".kunitconfig"):
-                (self.build / name).unlink(missing_ok=True)
+            (self.build / ".config").unlink(missing_ok=True)     # else kunit.py may keep it
             self.check_out(head)
             execute([sys.executable, "-B", "tools/testing/kunit/kunit.py", "config", *run.options(self.env, self.build)],
                     env=self.environ, cwd=self.source)
@@ -95,27 +94,30 @@ class Kernel:
         done = execute([*self.words, *goals], check=False, env=self.environ, cwd=self.source, beat=beat)
         if "No space left on device" in done.stdout:
             raise Stop(disk_full(self.build))
-        return done.returncode, done.stdout.replace(f"{self.source}/", "")
+        output = done.stdout.replace(f"{self.source}/", "")
+        return done.returncode, output.replace(f"../{self.source.name}/", "")       # ccache makes paths relative
 
-    def objects(self, place, known):
-        """The names of what kbuild compiles in the directory `place`; none if it does not go there."""
-        if place not in known:
-            goes = str(place.parent) in (".", self.arch) or f"{place.name}/" in self.objects(place.parent, known)
-            makefile = next((name for name in ("Kbuild", "Makefile") if (self.source / place / name).exists()), None)
-            known[place] = execute(["make", "-rs", "-f", "/dev/null", f"srctree={self.source}",
-                                    f"--eval={OBJECTS.format(self.source / place / makefile)}"],
-                                   cwd=self.build, env=self.environ).stdout.split() if goes and makefile else []
-        return known[place]
+    def builds(self, path, known):
+        """Whether kbuild compiles the object `path`, or goes into the directory of this name."""
+        for place in path.parents[:-1]:
+            if place not in known:
+                makefile = next(filter(Path.exists, (self.source / place / name for name in ("Kbuild", "Makefile"))), None)
+                known[place] = {place / name for name in execute(
+                    ["make", "-rs", "-f", "/dev/null", f"srctree={self.source}", "BITS=64", f"--eval={OBJECTS.format(makefile)}"],
+                    cwd=self.build, env=self.environ).stdout.split()} if makefile else set()
+            if path in known[place] and (str(place.parent) in (".", self.arch) or self.builds(place, known)):
+                return True
+        return False
 
     def compile(self, commit, files, beat):
-        """Compile those of `files` that belong to this kernel at `commit`; returns the line that says what is wrong, or None."""
+        """Compile those of `files` that belong to this kernel at `commit`; (the objects, the line that says what is wrong or None)."""
         self.check_out(commit)
         ours = added(git("diff", "-U0", "--no-color", "--no-ext-diff", "base", commit, cwd=self.tree))
         symbols = [(path, blob) for path, blob in files.items() if "Kconfig" in path]
         if symbols != self.symbols:     # make drops those that this commit does not have yet
             shutil.copy(self.saved, self.build / ".config")
             if bad := problem(*self.make("olddefconfig"), ours):
-                return bad
+                return [], bad
             self.symbols = symbols
         known, goals, pending = {}, [], self.build / "pending"
         for path in map(Path, self.touched):
@@ -123,15 +125,15 @@ class Kernel:
                 goal = path.with_suffix(".o")
                 if pending.exists():        # the last attempt failed or was killed: the compiler has to speak again
                     (self.build / goal).unlink(missing_ok=True)
-                if goal.name in self.objects(path.parent, known):
+                if self.builds(goal, known):
                     if str(path) not in files:
-                        return f"{path.parent}/Makefile: builds {goal.name}, but there is no {path}"
-                    goals.append(goal)
+                        return [], f"a Makefile names {goal}, but there is no {path}"
+                    goals.append(str(goal))
         pending.touch()
-        if goals and (bad := problem(*self.make(*goals, beat=beat), ours)):
-            return bad
-        pending.unlink()
-        return None
+        bad = problem(*self.make(*goals, beat=beat), ours) if goals else None
+        if not bad:
+            pending.unlink()
+        return goals, bad
 
     def compile_all(self, patches, good, memory):
         """Compile those of `patches` ({name: commit}) that are not `good`, and add them to it; whether all are, now."""
@@ -145,9 +147,10 @@ class Kernel:
                     continue
                 built += 1
                 beat = types.SimpleNamespace(beat=lambda number=number: this.beat(f"commit {number}"))
-                if bad := self.compile(commit, files, beat):
+                goals, bad = self.compile(commit, files, beat)
+                if bad:
                     break
-                good[key] = f"{self.env['name']} {name}"
+                good[key] = [self.env["name"], name, *goals]
                 write(memory, json.dumps(good, indent=1) + "\n")
             this.result = f"commit {number} FAILED" if bad else f"good, {built} built"
         if bad:
@@ -178,6 +181,10 @@ def main():
     known = len(good)
     if not all([Kernel(env, tree, source, touched).compile_all(patches, good, memory) for env in envs]):
         return 1
+    names = [env["name"] for env in envs]
+    compiled = {Path(goal).with_suffix(".c") for env, _, *goals in good.values() if env in names for goal in goals}
+    if left := [path for path in touched if path.endswith(".c") and Path(path) not in compiled]:
+        say(f"note: none of them compiles {', '.join(left)}")
     say(f"{len(patches)} commits x {len(envs)} architectures: good ({len(good) - known} built, rest remembered)")
     return 0
 
