@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import sys
-import types
 from pathlib import Path
 
 import prereq
@@ -27,12 +26,8 @@ from series import git
 
 DEFAULT = "um x86_64 ppc64le-hash64k arm64 riscv64 s390x"
 WARNING = re.compile(r"([^\s:]+):(\d+):(?:\d+:)? ?warning: ")
-# Prints what kbuild compiles in a directory, and where it descends to.
-OBJECTS = """include .config
-include {}
-$(info $(foreach o,$(obj-y) $(obj-m) $(lib-y),$(o) $($(o:.o=-y)) $($(o:.o=-objs))))
-all: ;
-"""
+# A makefile that prints what kbuild compiles in a directory, and where it descends to.
+OBJECTS = "include .config {}\n$(info $(foreach o,$(obj-y) $(obj-m) $(lib-y),$(o) $($(o:.o=-y)) $($(o:.o=-objs))))\nall: ;"
 
 
 def added(diff):
@@ -58,6 +53,7 @@ def problem(status, output, ours):
 
 
 def digest(*values):
+    """A hash of what json can say."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -67,7 +63,7 @@ class Kernel:
     def __init__(self, env, tree, source, touched):
         self.env, self.tree, self.source, self.touched = env, tree, source, touched
         self.build, self.environ, self.symbols = source.with_name(env["build"]), run.build_environ(), None
-        self.base = git("rev-parse", "base^{tree}", cwd=tree)
+        self.settings = [git("rev-parse", "base^{tree}", cwd=tree), prereq.compiler(env)]
         arch = env["arch"].replace("powerpcle", "powerpc")
         self.arch = f"arch/{arch.replace('x86_64', 'x86')}"
         self.words = ["make", "-s", f"-j{os.cpu_count()}", f"ARCH={arch}", f"O={self.build}", "W=1",
@@ -79,7 +75,7 @@ class Kernel:
     def configure(self, head):
         """Save the configuration at the commit `head`, which has all symbols, as self.saved."""
         files = {path: blob for path, blob in series.blobs(self.tree, head, self.touched).items() if "config" in path.lower()}
-        inputs = digest([self.env[field] for field in run.BUILD_FIELDS], prereq.compiler(self.env), files, self.base)
+        inputs = digest([self.env[field] for field in run.BUILD_FIELDS], self.settings, files)
         self.saved = self.build / f"{inputs[:16]}.config"
         if not self.saved.exists():
             self.build.mkdir(parents=True, exist_ok=True)
@@ -89,13 +85,13 @@ class Kernel:
                     env=self.environ, cwd=self.source)
             write(self.saved, (self.build / ".config").read_bytes())
 
-    def make(self, *goals, beat=None):
+    def make(self, *goals):
         """(exit status, output with paths as in the patches) of make."""
-        done = execute([*self.words, *goals], check=False, env=self.environ, cwd=self.source, beat=beat)
+        done = execute([*self.words, *goals], check=False, env=self.environ, cwd=self.source)
         if "No space left on device" in done.stdout:
             raise Stop(disk_full(self.build))
-        output = done.stdout.replace(f"{self.source}/", "")
-        return done.returncode, output.replace(f"../{self.source.name}/", "")       # ccache makes paths relative
+        # ccache makes paths relative.
+        return done.returncode, done.stdout.replace(f"{self.source}/", "").replace(f"../{self.source.name}/", "")
 
     def builds(self, path, known):
         """Whether kbuild compiles the object `path`, or goes into the directory of this name."""
@@ -109,7 +105,7 @@ class Kernel:
                 return True
         return False
 
-    def compile(self, commit, files, beat):
+    def compile(self, commit, files):
         """Compile those of `files` that belong to this kernel at `commit`; (the objects, the line that says what is wrong or None)."""
         self.check_out(commit)
         ours = added(git("diff", "-U0", "--no-color", "--no-ext-diff", "base", commit, cwd=self.tree))
@@ -130,7 +126,7 @@ class Kernel:
                         return [], f"a Makefile names {goal}, but there is no {path}"
                     goals.append(str(goal))
         pending.touch()
-        bad = problem(*self.make(*goals, beat=beat), ours) if goals else None
+        bad = problem(*self.make(*goals), ours) if goals else None
         if not bad:
             pending.unlink()
         return goals, bad
@@ -140,34 +136,32 @@ class Kernel:
         built, bad = 0, None
         with step(f"{self.env['name']}: {len(patches)} commits") as this:
             self.configure(list(patches.values())[-1])
-            settings = [self.base, prereq.compiler(self.env), self.saved.read_text(encoding="utf-8")]
+            config = self.saved.read_text(encoding="utf-8")
             for number, (name, commit) in enumerate(patches.items(), 1):
                 files = series.blobs(self.tree, commit, self.touched)
-                if (key := digest(settings, files)) in good:
+                if (key := digest(self.settings, config, files)) in good:
                     continue
                 built += 1
-                beat = types.SimpleNamespace(beat=lambda number=number: this.beat(f"commit {number}"))
-                goals, bad = self.compile(commit, files, beat)
+                this.beat(f"commit {number}")
+                goals, bad = self.compile(commit, files)
                 if bad:
                     break
                 good[key] = [self.env["name"], name, *goals]
                 write(memory, json.dumps(good, indent=1) + "\n")
             this.result = f"commit {number} FAILED" if bad else f"good, {built} built"
         if bad:
-            say(f"FAIL: {name}: {self.env['name']}: {bad}")
+            say(f"FAIL: {name} {git('log', '-1', '--format=%s', commit, cwd=self.tree).strip()}: {self.env['name']}: {bad}")
         return not bad
 
 
 def main():
     envs = run.choose(os.environ.get("ENV", "").strip() or DEFAULT)
-    # No guest runs: neither emulators nor firmware are needed.
-    prereq.ensure([{**env, "qemu": "", "needs": [need for need in env["needs"] if need.endswith(".h")]} for env in envs])
+    prereq.ensure([{**env, "qemu": "", "needs": [need for need in env["needs"] if need.endswith(".h")]} for env in envs])     # no guest
     hold("bisect")
     one = series.chosen()
     with lock(f"series-{one.base}"):
         tree = series.current_tree(one)
-    subjects = dict(line.split(" ", 1) for line in git("log", "--format=%H %s", "base..HEAD", cwd=tree).splitlines())
-    patches = {f"{name}/{number:04} {subjects[commit]}": commit for name, (_, *commits) in series.split(tree).items()
+    patches = {f"{name}/{number:04}": commit for name, (_, *commits) in series.split(tree).items()
                for number, commit in enumerate(commits, 1)}
     touched = sorted(set(git("log", "--format=", "--name-only", "--no-renames", "base..HEAD", cwd=tree).splitlines()))
     source = CACHE / "bisect" / one.base / "src"
@@ -178,10 +172,9 @@ def main():
     (source / ".git/index.lock").unlink(missing_ok=True)     # of a run that was killed; no other runs now
     memory = source.with_name("good.json")
     good = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}
-    known = len(good)
-    if not all([Kernel(env, tree, source, touched).compile_all(patches, good, memory) for env in envs]):
+    known, names = len(good), [env["name"] for env in envs]
+    if not all([Kernel(env, tree, source, touched).compile_all(patches, good, memory) for env in envs]):    # a list: try all
         return 1
-    names = [env["name"] for env in envs]
     compiled = {Path(goal).with_suffix(".c") for env, _, *goals in good.values() if env in names for goal in goals}
     if left := [path for path in touched if path.endswith(".c") and Path(path) not in compiled]:
         say(f"note: none of them compiles {', '.join(left)}")

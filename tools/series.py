@@ -196,18 +196,16 @@ def export(tree, head, letters, out):
 
 def changes(repo, start, end, existing):
     """The lines of the cover letter about the changes of start..end to the files `existing`."""
-    def diff(*words):
-        return git("diff", *words, *COUNT, "--no-renames", start, end, cwd=repo)
-    rows = [line.split("\t") for line in diff("--numstat").splitlines()]
-    rows = [row for row in rows if row[2] in existing]
-    total = [sum(int(row[i]) for row in rows if row[i] != "-") for i in (0, 1)]
-    text = "\nChanges to existing kernel files:\n" + "".join(f" {path}: +{plus} -{minus}\n" for plus, minus, path in rows)
-    count = 0
-    for part in re.split(r"^diff --git ", diff("-U0"), flags=re.M)[1:]:
+    text, rows, total, count = "\nChanges to existing kernel files:\n", 0, [0, 0], 0
+    for part in re.split(r"^diff --git ", git("diff", "-U0", *COUNT, "--no-renames", start, end, cwd=repo), flags=re.M)[1:]:
         path = re.match(r"a/(.*) b/\1\n", part)[1]
-        if path in existing and not re.search(r"(^|/)(Kconfig[^/]*|Makefile|MAINTAINERS)$", path):
-            count += sum("kunit" not in line.lower() for line in re.findall(r"^\+.*", part.partition("\n@@")[2], re.M))
-    return text + (f" {len(rows)} files, +{total[0]} -{total[1]}\n\n"
+        if path in existing:
+            plus, minus = (re.findall(rf"^\{sign}.*", part.partition("\n@@")[2], re.M) for sign in "+-")
+            text += f" {path}: +{len(plus)} -{len(minus)}\n"
+            rows, total = rows + 1, [total[0] + len(plus), total[1] + len(minus)]
+            if not re.search(r"(^|/)(Kconfig[^/]*|Makefile|MAINTAINERS)$", path):
+                count += sum("kunit" not in line.lower() for line in plus)
+    return text + (f" {rows} files, +{total[0]} -{total[1]}\n\n"
                    f"{count} lines added to existing kernel files, without KUnit hooks, Kconfig, Makefiles\nand MAINTAINERS\n")
 
 
@@ -246,9 +244,7 @@ def cover_top(template, patches):
 
 def import_patches(series, tree, only=None):
     """`git am` all series, or `only` one, onto the checked-out base of `tree`. A patch that does not apply is a Stop."""
-    for name, paths in series.groups().items():
-        if only not in (None, name):
-            continue
+    for name, paths in series.groups().items() if only is None else [(only, series.groups()[only])]:
         git("commit", "-q", "--allow-empty", "-m", name, cwd=tree)
         try:
             git("am", "-q", "--no-3way", "--no-scissors", "--whitespace=nowarn", *paths, cwd=tree)
@@ -329,11 +325,10 @@ def commits(tree):
     """The series' commits, oldest first. Anything but a clean linear series on `base` is a Stop."""
     if not tree.is_dir():
         raise Stop(f"{tree}: no such git tree")
-    for ref in ("base", "HEAD"):
-        try:
-            git("rev-parse", "-q", "--verify", ref + "^{commit}", cwd=tree)
-        except Stop:
-            raise Stop(f"{tree}: not a git tree with a tag or ref `base` and commits") from None
+    try:
+        git("rev-parse", "base^{commit}", "HEAD^{commit}", cwd=tree)
+    except Stop:
+        raise Stop(f"{tree}: not a git tree with a tag or ref `base` and commits") from None
     if git("status", "--porcelain", "--untracked-files=no", cwd=tree):
         raise Stop(f"{tree}: has uncommitted changes; commit them first, refresh exports commits")
     if git("rev-list", "--merges", "base..HEAD", cwd=tree) or git("rev-list", "HEAD..base", cwd=tree):
@@ -352,18 +347,14 @@ def split(tree, head="HEAD"):
         where, marker = f"{tree}: {short} ({message.splitlines()[0]})", MARKER.fullmatch(message)
         if bool(marker) != (now == before):
             raise Stop(f"{where}: a commit is empty only if it begins a series, and its message is then its name, like 01-arm64-fixes")
-        if marker:
-            if found and message[:2] <= max(found)[:2]:
-                raise Stop(f"{where}: comes after {max(found)}; each series has a number of its own, in ascending order")
-            found[message] = [commit]
-        elif not found:
+        if not marker and not found:
             raise Stop(f"{where}: belongs to no series; `git commit --allow-empty -m 01-NAME` before it begins one")
-        else:
-            found[max(found)].append(commit)
+        if marker and found and message[:2] <= max(found)[:2]:
+            raise Stop(f"{where}: comes after {max(found)}; each series has a number of its own, in ascending order")
+        found.setdefault(message if marker else max(found), []).append(commit)
         before = now
-    for name, commits_of in found.items():
-        if len(commits_of) == 1:
-            raise Stop(f"{tree}: series {name} has no commits; remove the commit that begins it, or add some")
+    if empty := [name for name, members in found.items() if len(members) == 1]:
+        raise Stop(f"{tree}: series {empty[0]} has no commits; remove the commit that begins it, or add some")
     return found
 
 
@@ -494,13 +485,12 @@ def check(series):
         patches += own
         try:
             prefix, top = letter(cover.with_name(COVER_IN))[0], cover_top(cover.with_name(COVER_IN), own)
+            bad += [f"{series.name(patch.path)}: {text}" for number, patch in enumerate(own, 1)
+                    for text in patch_faults(patch, number, numbered(prefix, number, len(own)))]
             if not cover.is_file() or not cover.read_text(encoding="utf-8").startswith(top):
                 bad.append(f"{series.name(cover)}: does not say what {COVER_IN} and the patches say; {REFRESH}")
         except Stop as stop:
             bad.append(str(stop))
-            prefix = "PATCH"
-        bad += [f"{series.name(patch.path)}: {text}" for number, patch in enumerate(own, 1)
-                for text in patch_faults(patch, number, numbered(prefix, number, len(own)))]
     if not patches:
         return [f"{series.name(series.patches)}: no patches; no series for this base yet"]
     subjects = [patch.subject for patch in patches]

@@ -46,7 +46,7 @@ class Commits(unittest.TestCase):
         self.commit("base", {"mm/Makefile": "obj-$(CONFIG_A) += both.o tests/t.o sub/\nobj-$(CONFIG_B) += b.o\nboth-y := x.o y.o\n",
                              "mm/x.c": "1", "mm/sub/Makefile": "obj-y += s.o\n", "mm/off/Makefile": "obj-y += o.o\n"})
         series.git("tag", "base", cwd=self.tree)
-        self.patches = {"01-a/0001 one": self.commit("one", {"mm/x.c": "2"}), "01-a/0002 two": self.commit("two", {"mm/b.c": "1"})}
+        self.patches = {"01-a/0001": self.commit("one", {"mm/x.c": "2"}), "01-a/0002": self.commit("two", {"mm/b.c": "1"})}
         self.env = {**bisection.run.choose("um")[0], "name": "um"}
 
     def commit(self, message, files):
@@ -66,7 +66,7 @@ class Commits(unittest.TestCase):
         self.tried, kernel = [], self.kernel()
         kernel.saved = self.memory.with_name("config")
         series.write(kernel.saved, "CONFIG_A=y\n")
-        def compile_one(commit, _files, _beat):
+        def compile_one(commit, _files):
             self.tried.append(next(name for name, one in self.patches.items() if one == commit))
             return ["mm/x.o"], "mm/x.c:1: error: no" if self.tried[-1] == self.fails else None
         good = json.loads(self.memory.read_text()) if self.memory.exists() else {}
@@ -110,22 +110,22 @@ class Commits(unittest.TestCase):
         kernel.saved, files = self.memory.with_name("config"), series.blobs(self.tree, one, kernel.touched)
         series.write(kernel.saved, "")
         made = []
-        def make(*goals, beat=None):
+        def make(*goals):
             made.append((goals, (kernel.build / "mm/x.o").exists()))
             series.write(kernel.build / "mm/x.o", "")
             return 0, "mm/x.c:1:1: warning: x\n" if goals != ("olddefconfig",) and len(made) < 4 else ""
         with mock.patch.multiple(kernel, make=make, check_out=lambda commit: None, builds=lambda goal, known: goal.name == "x.o"):
-            self.assertEqual(kernel.compile(one, files, None), (["mm/x.o"], "mm/x.c:1:1: warning: x"))
-            self.assertEqual(kernel.compile(one, files, None), (["mm/x.o"], "mm/x.c:1:1: warning: x"))
-            self.assertEqual(kernel.compile(one, files, None), (["mm/x.o"], None))
-            kernel.compile(one, files, None)
+            self.assertEqual(kernel.compile(one, files), (["mm/x.o"], "mm/x.c:1:1: warning: x"))
+            self.assertEqual(kernel.compile(one, files), (["mm/x.o"], "mm/x.c:1:1: warning: x"))
+            self.assertEqual(kernel.compile(one, files), (["mm/x.o"], None))
+            kernel.compile(one, files)
         self.assertEqual([there for goals, there in made if goals == ("mm/x.o",)], [True, False, False, True])
 
     def test_object_without_source(self):
         kernel, (one, _) = self.kernel(), self.patches.values()
         kernel.symbols = []
         with mock.patch.multiple(kernel, check_out=lambda commit: None, builds=lambda goal, known: True):
-            self.assertEqual(kernel.compile(one, series.blobs(self.tree, one, kernel.touched), None)[1],
+            self.assertEqual(kernel.compile(one, series.blobs(self.tree, one, kernel.touched))[1],
                              "a Makefile names mm/b.o, but there is no mm/b.c")
 
 
