@@ -197,7 +197,7 @@ def export(tree, head, letters, out):
 def changes(repo, start, end, existing):
     """The lines of the cover letter about the changes of start..end to the files `existing`."""
     text, rows, total, count = "\nChanges to existing kernel files:\n", 0, [0, 0], 0
-    for part in re.split(r"^diff --git ", git("diff", "-U0", *COUNT, "--no-renames", start, end, cwd=repo), flags=re.M)[1:]:
+    for part in re.split(r"^diff --git ", git("diff", "-U3", *COUNT, "--no-renames", start, end, cwd=repo), flags=re.M)[1:]:
         path = re.match(r"a/(.*) b/\1\n", part)[1]
         if path in existing:
             plus, minus = (re.findall(rf"^\{sign}.*", part.partition("\n@@")[2], re.M) for sign in "+-")
