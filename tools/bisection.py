@@ -7,6 +7,7 @@
 Checks out one commit of the git tree after the other, and compiles the files that the series touch, with W=1.
 What was good is remembered, and compiled again only after a change of these files, the base, the compiler or
 the configuration. An environment ends at its first failure. Exit code 1 if anything failed.
+(Its name is not bisect.py: that would hide a module of Python's library from random and tempfile.)
 """
 
 import hashlib
