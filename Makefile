@@ -3,17 +3,18 @@
 TOOL := ./tools/python
 export ENV BASE KDIR FILTER MIRROR
 
-.PHONY: help run test modules teeth bench check refresh tree clean
+.PHONY: help run test modules teeth bench bisect check refresh tree clean
 
 help:
 	@echo 'make run      build and run the suites, print a matrix with verdicts'
 	@echo '              ENV=um,x86_64|all  FILTER=suite.case  BASE=7.3|6.12  or KDIR=<kernel tree>'
-	@echo 'make test     make check, all environments, and proof that the suites have teeth'
-	@echo 'make modules  the suites as modules: load, unload, and both again in one boot (ENV=x86_64)'
-	@echo 'make teeth    without each patch of the series, exactly its cases fail'
+	@echo 'make test     make check, make run, make modules, and the faults that the suites must find'
+	@echo 'make modules  load and unload the suites as modules, twice in one boot (ENV=x86_64)'
+	@echo 'make teeth    leave out one patch at a time: do exactly its cases fail?'
 	@echo 'make bench    what a section of memmap costs, without the series and with it (BASE= or KDIR=)'
+	@echo 'make bisect   compile each commit of the series for six architectures (ENV=, BASE= or GITTREE=)'
 	@echo 'make check    quick checks of patches, files and tools'
-	@echo 'make refresh  write patches/ anew from the files here and the git tree of the series'
+	@echo 'make refresh  write patches/ anew from the files here and the git tree of the series (BASE= or GITTREE=)'
 	@echo 'make tree     create that git tree (BASE=) and print its path'
 	@echo 'make clean    remove out/'
 
@@ -31,6 +32,9 @@ teeth:
 
 bench:
 	@$(TOOL) tools/bench.py
+
+bisect:
+	@$(TOOL) tools/bisection.py
 
 check:
 	@$(TOOL) tools/check.py

@@ -16,7 +16,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from common import BASES, CACHE, PATCHES, Stop, disk_full, lock, need_space, run, run_main, say, step, write
+from common import BASES, CACHE, PATCHES, Stop, disk_full, lock, need_space, patch_files, run, run_main, say, step, write
 
 # The first suite with a release of the package wins; small package lists first.
 SUITES = {
@@ -59,7 +59,7 @@ def mirror():
 
 def supported():
     """Bases with a series, newest first."""
-    return [name for name in BASES if any((PATCHES / name).glob("*.patch"))]
+    return [name for name in BASES if patch_files(PATCHES / name)]
 
 
 def require_series(name):

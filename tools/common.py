@@ -34,6 +34,11 @@ MARK = "VMEM_ALTMAP_RUN"
 TERM_GRACE = 5              # seconds between SIGTERM and SIGKILL: make removes half-written targets
 
 
+def patch_files(directory):
+    """The patches below `directory`, patches/<base>, in the order of `git am patches/<base>/*/*.patch`."""
+    return sorted(Path(directory).glob("*/*.patch"))
+
+
 class Stop(Exception):
     """The tool cannot go on; the text is the one line the user sees."""
 

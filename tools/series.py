@@ -5,16 +5,19 @@
   tree     make the series' git tree in the cache (base kernel + patches) and print its path
   refresh  export the git tree to patches/<base>/; edited files of this repository are folded in first
   check    do patches, cover letter and the files of this repository agree? (no kernel source needed)
-  am       does `git am patches/<base>/*.patch` take the patches on the base kernel, and export the same again?
+  am       does `git am patches/<base>/*/*.patch` take the patches on the base kernel, and export the same again,
+           and does each *-fixes series apply to the base alone?
   vanilla  do the patches stay clear of Debian's own changes, so that they apply to the vanilla release too?
            (exit code 2: the mirror does not have Debian's changes)
 
 BASE=7.3 chooses the base. GITTREE=<path> is a git tree of your own to export instead of the
-cache's: a linear series on top of a tag or ref `base`.
+cache's: a linear branch on top of a tag or ref `base`. An empty commit begins each series there; its
+message is the name of the series, like 01-arm64-fixes, which is its directory in patches/<base>/.
 """
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -25,9 +28,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import BASES, CACHE, KERNEL_DIRS, SERIES, Stop, lock, need_space, run, run_main, say, step, write
+from common import BASES, CACHE, KERNEL_DIRS, SERIES, Stop, lock, need_space, patch_files, run, run_main, say, step, write
 
 COVER, COVER_IN = "0000-cover-letter.txt", "cover-letter.in"
+MARKER = re.compile(r"\d\d-[a-z0-9-]+")
 BODY_WIDTH = 75
 REFRESH = "run `make refresh`"
 REFUSED_TAGS = re.compile(r"(Signed-off|Reviewed|Tested|Acked)-by:", re.I)
@@ -40,7 +44,7 @@ GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "core.attributesFile=/dev/
 # Full blob names are the same in every repository; renames stay renames, for the reader; the stat helps him, too.
 COUNT = ("-M", "--diff-algorithm=myers", "--no-ext-diff", "--no-textconv", "--no-color")
 DIFF = (*COUNT, "--full-index", "-U3", "--inter-hunk-context=0", "--indent-heuristic", "--src-prefix=a/", "--dst-prefix=b/")
-FORMAT = ("--zero-commit", "--no-signature", "-n", "--subject-prefix=PATCH", "--suffix=.patch", "--no-thread",
+FORMAT = ("--zero-commit", "--no-signature", "-n", "--suffix=.patch", "--no-thread",
           "--no-attach", "--no-cover-letter", "--no-base", "--no-notes", "--no-encode-email-headers", "--filename-max-length=64")
 # git's own pattern for C, pinned: the words behind @@ must not depend on the git version.
 XFUNCNAME = "!^[ \t]*[A-Za-z_][A-Za-z_0-9]*:[[:space:]]*($|/[/*])\n^((::[[:space:]]*)?[A-Za-z_].*)$"
@@ -70,7 +74,7 @@ def git(*words, cwd, data=None, env=None, raw=False):
 
 
 class Series:
-    """The series of one base: where its patches, the files it creates, and its git tree are."""
+    """All series of one base: where their patches, the files they create, and their git tree are."""
 
     def __init__(self, base, root=SERIES, tree=None):
         self.base, self.root = base, Path(root)
@@ -79,8 +83,12 @@ class Series:
         self.tree = CACHE / "git" / base if tree is None else Path(tree)
 
     def list(self):
-        """The patch files, in the order in which `git am patches/<base>/*.patch` takes them."""
-        return sorted(self.patches.glob("*.patch"))
+        """All patch files, in their order."""
+        return patch_files(self.patches)
+
+    def groups(self):
+        """{series: its patch files}, in their order."""
+        return {name: list(paths) for name, paths in itertools.groupby(self.list(), lambda path: path.parent.name)}
 
     def name(self, path):
         """`path` as the user should read it."""
@@ -103,23 +111,22 @@ class Series:
 def digest(directory):
     """A hash of the patches in `directory`, to notice that they changed under a git tree."""
     total = hashlib.sha256()
-    for path in sorted(directory.glob("*.patch")):
-        total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in patch_files(directory):
+        total.update(bytes(path.relative_to(directory)) + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()
 
 
 class Patch:
-    """One mailbox patch: `.subject`, `.author` (name <mail>), `.date`, `.body` (lines), `.diffs`."""
+    """One mailbox patch: `.name`, `.subject`, `.author` (name <mail>), `.date`, `.body` (lines), `.diffs`."""
 
     def __init__(self, path):
-        self.path, self.data = path, path.read_bytes()
+        self.path, self.name, self.data = path, f"{path.parent.name}/{path.name}", path.read_bytes()
         text = self.data.decode(errors="replace")
         head, _, rest = text.partition("\n\n")
         fields = dict(re.findall(r"^([A-Za-z-]+): (.*)$", re.sub(r"\n[ \t]+", " ", head), re.M))
         self.full_subject = fields.get("Subject", "")
         self.author, self.date = fields.get("From", ""), fields.get("Date", "")
-        found = re.match(r"\[PATCH (\d+)/(\d+)\] (.+)", self.full_subject)
-        self.number, self.total, self.subject = (int(found[1]), int(found[2]), found[3]) if found else (0, 0, "")
+        self.subject = re.sub(r"^\[[^]]*\] ", "", self.full_subject)
         message, _, diff = rest.partition("\ndiff --git ")
         self.body = re.split(r"^---$", message, maxsplit=1, flags=re.M)[0].strip("\n").split("\n")
         self.diffs = [self.file_diff(part) for part in re.split(r"^diff --git ", "\n" + diff, flags=re.M)] if diff else []
@@ -156,50 +163,75 @@ def created(patches):
                     git("apply", "--whitespace=nowarn", *(f"--include={path}" for path in sorted(wanted)), "-",
                         cwd=top, data=patch.data, env={"GIT_CEILING_DIRECTORIES": str(top.parent)})
                 except Stop as stop:
-                    raise Stop(f"{patch.path.name}: does not fit the patches before it ({stop})") from None
+                    raise Stop(f"{patch.name}: does not fit the patches before it ({stop})") from None
         return {path: ("100755" if (top / path).stat().st_mode & stat.S_IXUSR else "100644", (top / path).read_bytes())
                 for path in sorted(ours)}
 
 
 # Export
 
-def export(tree, base, head, template, out):
-    """Write the commits base..head of the git tree, and the cover letter, into the directory `out`."""
+def export(tree, head, letters, out):
+    """Write each series of base..head into a directory of `out`: patches and cover letter, whose source is in `letters`."""
+    parts = split(tree, head)
+    for path in sorted(letters.glob(f"*/{COVER_IN}")):
+        if path.parent.name not in parts:
+            raise Stop(f"{path}: {tree} has no series {path.parent.name}; add the commit that begins it, or remove this file")
     objects = git("rev-parse", "--path-format=absolute", "--git-path", "objects", cwd=tree).strip()
-    base, head = git("rev-parse", base + "^{commit}", head + "^{commit}", cwd=tree).split()
+    existing = set(git("ls-tree", "-r", "-z", "--name-only", "base", cwd=tree).split("\0"))
     with tempfile.TemporaryDirectory() as temp:
         # An empty repository that borrows the objects: no configuration and no attributes but these apply.
         git("init", "-q", "--bare", temp, cwd=out)
         Path(temp, "objects/info/alternates").write_text(objects + "\n", encoding="utf-8")
         Path(temp, "info").mkdir(exist_ok=True)
         Path(temp, "info/attributes").write_text("*.[chS] diff=series\n", encoding="utf-8")
-        git("-c", f"diff.series.xfuncname={XFUNCNAME}", "format-patch", "-q", *FORMAT, *DIFF, "-o", out, f"{base}..{head}", cwd=temp)
-        patches = [Patch(path) for path in sorted(Path(out).glob("*.patch"))]
-        stat_text = git("diff", "--stat=75", "--summary", *COUNT, base, head, cwd=temp)
-        counts = git("diff", "--numstat", "--diff-filter=a", *COUNT, base, head, cwd=temp).splitlines()
-    rows = [line.split("\t") for line in counts]
-    total = [sum(int(row[i]) for row in rows if row[i] != "-") for i in (0, 1)]
-    text = cover_top(template, patches) + stat_text + "\nChanges to existing kernel files:\n"
-    text += "".join(f" {path}: +{plus} -{minus}\n" for plus, minus, path in rows)
-    text += f" {len(rows)} files, +{total[0]} -{total[1]}\n"
-    Path(out, COVER).write_text(text, encoding="utf-8")
-    shutil.copyfile(template, Path(out, COVER_IN))
+        for name, (marker, *_, last) in parts.items():
+            template, place = letters / name / COVER_IN, out / name
+            git("-c", f"diff.series.xfuncname={XFUNCNAME}", "format-patch", "-q", *FORMAT, *DIFF,
+                f"--subject-prefix={letter(template)[0]}", "-o", place, f"{marker}..{last}", cwd=temp)
+            text = cover_top(template, list(map(Patch, sorted(place.glob("*.patch")))))
+            text += git("diff", "--stat=75", "--summary", *COUNT, marker, last, cwd=temp)
+            (place / COVER).write_text(text + changes(temp, marker, last, existing), encoding="utf-8")
+            shutil.copyfile(template, place / COVER_IN)
+
+
+def changes(repo, start, end, existing):
+    """The lines of the cover letter about the changes of start..end to the files `existing`."""
+    text, rows, total, count = "\nChanges to existing kernel files:\n", 0, [0, 0], 0
+    for part in re.split(r"^diff --git ", git("diff", "-U3", *COUNT, "--no-renames", start, end, cwd=repo), flags=re.M)[1:]:
+        path = re.match(r"a/(.*) b/\1\n", part)[1]
+        if path in existing:
+            plus, minus = (re.findall(rf"^\{sign}.*", part.partition("\n@@")[2], re.M) for sign in "+-")
+            text += f" {path}: +{len(plus)} -{len(minus)}\n"
+            rows, total = rows + 1, [total[0] + len(plus), total[1] + len(minus)]
+            if not re.search(r"(^|/)(Kconfig[^/]*|Makefile|MAINTAINERS)$", path):
+                count += sum("kunit" not in line.lower() for line in plus)
+    return text + (f" {rows} files, +{total[0]} -{total[1]}\n\n"
+                   f"{count} lines added to existing kernel files, without KUnit hooks, Kconfig, Makefiles\nand MAINTAINERS\n")
+
+
+def letter(template):
+    """(prefix of the subjects, subject, text) of a cover letter; "[RFC] " at its beginning goes into the prefix."""
+    try:
+        found = re.fullmatch(r"(\[RFC\] )?([^\n]*\S[^\n]*)\n\n(.*\S)\s*", template.read_text(encoding="utf-8"), re.S)
+    except FileNotFoundError:
+        raise Stop(f"{template}: missing; write the cover letter there: subject, blank line, text") from None
+    if not found:
+        raise Stop(f"{template}: first line the subject, then a blank line, then the text")
+    return "RFC PATCH" if found[1] else "PATCH", found[2], found[3]
+
+
+def numbered(prefix, number, total):
+    """What the subject of patch `number` begins with."""
+    return f"[{prefix} {number:0{len(str(total))}}/{total}] "
 
 
 def cover_top(template, patches):
     """The cover letter as far as it follows from its prose and the patches: header, prose, shortlog."""
-    try:
-        subject, blank, body = (template.read_text(encoding="utf-8").rstrip() + "\n").split("\n", 2)
-    except FileNotFoundError:
-        raise Stop(f"{template}: missing; write the cover letter there: subject, blank line, text") from None
-    except ValueError:
-        raise Stop(f"{template}: first line the subject, then a blank line, then the text") from None
-    if blank or not subject.strip() or not body.strip():
-        raise Stop(f"{template}: first line the subject, then a blank line, then the text")
-    last, total = patches[-1], len(patches)
+    prefix, subject, body = letter(template)
+    last = patches[-1]
     text = (f"From {'0' * 40} Mon Sep 17 00:00:00 2001\nFrom: {last.author}\nDate: {last.date}\n"
-            f"Subject: [PATCH {0:0{len(str(total))}}/{total}] {subject}\nMIME-Version: 1.0\n"
-            f"Content-Type: text/plain; charset=UTF-8\nContent-Transfer-Encoding: 8bit\n\n{body}\n")
+            f"Subject: {numbered(prefix, 0, len(patches))}{subject}\nMIME-Version: 1.0\n"
+            f"Content-Type: text/plain; charset=UTF-8\nContent-Transfer-Encoding: 8bit\n\n{body}\n\n")
     authors = {}
     for patch in patches:
         authors.setdefault(patch.author.split(" <")[0].strip('"'), []).append(patch.subject)
@@ -210,20 +242,19 @@ def cover_top(template, patches):
 
 # The git tree
 
-def import_patches(series, tree):
-    """`git am` all patches onto the checked-out base of `tree`. A patch that does not apply is a Stop."""
-    paths = series.list()
-    if not paths:
-        return
-    try:
-        git("am", "-q", "--no-3way", "--no-scissors", "--whitespace=nowarn", *paths, cwd=tree)
-    except Stop as stop:
-        state = Path(git("rev-parse", "--absolute-git-dir", cwd=tree).strip(), "rebase-apply")
-        reason = str(stop).split(": ", 1)[-1]
-        if (state / "next").exists():
-            reason = f"{series.name(paths[int((state / 'next').read_text()) - 1])}: {reason}"
-            git("am", "--abort", cwd=tree)
-        raise Stop(f"git am: {reason}") from None
+def import_patches(series, tree, only=None):
+    """`git am` all series, or `only` one, onto the checked-out base of `tree`. A patch that does not apply is a Stop."""
+    for name, paths in series.groups().items() if only is None else [(only, series.groups()[only])]:
+        git("commit", "-q", "--allow-empty", "-m", name, cwd=tree)
+        try:
+            git("am", "-q", "--no-3way", "--no-scissors", "--whitespace=nowarn", *paths, cwd=tree)
+        except Stop as stop:
+            state = Path(git("rev-parse", "--absolute-git-dir", cwd=tree).strip(), "rebase-apply")
+            reason = str(stop).split(": ", 1)[-1]
+            if (state / "next").exists():
+                reason = f"{series.name(paths[int((state / 'next').read_text()) - 1])}: {reason}"
+                git("am", "--abort", cwd=tree)
+            raise Stop(f"git am: {reason}") from None
 
 
 def sync_file(tree):
@@ -281,15 +312,23 @@ def refuse_stale(series, force):
     remember(series, series.tree)
 
 
+def current_tree(series, force=False):
+    """Make the git tree, or bring it up to date, and return its path; Stop if its commits are no series."""
+    tree = make_tree(series)
+    commits(tree)
+    refuse_stale(series, force)
+    split(tree)
+    return tree
+
+
 def commits(tree):
     """The series' commits, oldest first. Anything but a clean linear series on `base` is a Stop."""
     if not tree.is_dir():
         raise Stop(f"{tree}: no such git tree")
-    for ref in ("base", "HEAD"):
-        try:
-            git("rev-parse", "-q", "--verify", ref + "^{commit}", cwd=tree)
-        except Stop:
-            raise Stop(f"{tree}: not a git tree with a tag or ref `base` and commits") from None
+    try:
+        git("rev-parse", "base^{commit}", "HEAD^{commit}", cwd=tree)
+    except Stop:
+        raise Stop(f"{tree}: not a git tree with a tag or ref `base` and commits") from None
     if git("status", "--porcelain", "--untracked-files=no", cwd=tree):
         raise Stop(f"{tree}: has uncommitted changes; commit them first, refresh exports commits")
     if git("rev-list", "--merges", "base..HEAD", cwd=tree) or git("rev-list", "HEAD..base", cwd=tree):
@@ -297,6 +336,25 @@ def commits(tree):
     found = git("rev-list", "--reverse", "base..HEAD", cwd=tree).split()
     if not found:
         raise Stop(f"{tree}: no commit after `base`, nothing to export")
+    return found
+
+
+def split(tree, head="HEAD"):
+    """{series: [the empty commit that begins it, its patches ...]} of base..head. What is in no series is a Stop."""
+    found, before = {}, git("rev-parse", "base^{tree}", cwd=tree).strip()
+    for entry in git("log", "-z", "--reverse", "--format=%h %H %T %B", f"base..{head}", cwd=tree).rstrip("\0").split("\0"):
+        short, commit, now, message = entry.strip().split(" ", 3)
+        where, marker = f"{tree}: {short} ({message.splitlines()[0]})", MARKER.fullmatch(message)
+        if bool(marker) != (now == before):
+            raise Stop(f"{where}: a commit is empty only if it begins a series, and its message is then its name, like 01-arm64-fixes")
+        if not marker and not found:
+            raise Stop(f"{where}: belongs to no series; `git commit --allow-empty -m 01-NAME` before it begins one")
+        if marker and found and message[:2] <= max(found)[:2]:
+            raise Stop(f"{where}: comes after {max(found)}; each series has a number of its own, in ascending order")
+        found.setdefault(message if marker else max(found), []).append(commit)
+        before = now
+    if empty := [name for name, members in found.items() if len(members) == 1]:
+        raise Stop(f"{tree}: series {empty[0]} has no commits; remove the commit that begins it, or add some")
     return found
 
 
@@ -393,9 +451,7 @@ def refresh(series, force=False):
             shutil.rmtree(aside)
         else:
             aside.rename(series.patches)
-    tree = make_tree(series)
-    commits(tree)
-    refuse_stale(series, force)
+    tree = current_tree(series, force)
     series_commits = commits(tree)
     to_fold, to_write, to_remove = compare(series, created_in(tree))
     head = fold(tree, series_commits, to_fold) if to_fold else series_commits[-1]
@@ -403,7 +459,7 @@ def refresh(series, force=False):
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir(parents=True)
     try:
-        export(tree, "base", head, series.patches / COVER_IN, temp)
+        export(tree, head, series.patches, temp)
         # In this order a kill in between loses nothing: the next refresh finds root and tree in agreement.
         for path, (mode, content) in to_write.items():
             say(f"writing {path} from {tree}")
@@ -418,17 +474,28 @@ def refresh(series, force=False):
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     remember(series, tree)
-    return len(series_commits)
+    return len(series.list())
 
 
 def check(series):
     """One line for each way in which patches, cover letter and root files disagree; [] when all is well."""
-    paths = series.list()
-    if not paths:
+    bad, patches = [], []
+    for name, paths in series.groups().items():
+        own, cover = list(map(Patch, paths)), series.patches / name / COVER
+        patches += own
+        try:
+            prefix, top = letter(cover.with_name(COVER_IN))[0], cover_top(cover.with_name(COVER_IN), own)
+            bad += [f"{series.name(patch.path)}: {text}" for number, patch in enumerate(own, 1)
+                    for text in patch_faults(patch, number, numbered(prefix, number, len(own)))]
+            if not cover.is_file() or not cover.read_text(encoding="utf-8").startswith(top):
+                bad.append(f"{series.name(cover)}: does not say what {COVER_IN} and the patches say; {REFRESH}")
+        except Stop as stop:
+            bad.append(str(stop))
+    if not patches:
         return [f"{series.name(series.patches)}: no patches; no series for this base yet"]
-    patches = [Patch(path) for path in paths]
-    bad = [f"{series.name(patch.path)}: {text}" for number, patch in enumerate(patches, 1)
-           for text in patch_faults(patch, number, len(patches))]
+    subjects = [patch.subject for patch in patches]
+    bad += [f"{series.name(patch.path)}: an earlier patch has this subject, too; reword it in the git tree, then {REFRESH}"
+            for number, patch in enumerate(patches) if patch.subject in subjects[:number]]
     try:
         made, here = created(patches), series.files()
         for path in sorted(made | here):
@@ -441,22 +508,15 @@ def check(series):
                 bad.append(f"{path}: differs from what the patches create; {REFRESH}")
     except Stop as stop:
         bad.append(f"{series.name(series.patches)}/{stop}; {REFRESH}")
-    cover = series.patches / COVER
-    try:
-        top = cover_top(series.patches / COVER_IN, patches)
-        if not cover.is_file() or not cover.read_text(encoding="utf-8").startswith(top):
-            bad.append(f"{series.name(cover)}: does not say what {COVER_IN} and the patches say; {REFRESH}")
-    except Stop as stop:
-        bad.append(str(stop))
     return bad
 
 
-def patch_faults(patch, number, total):
-    """What is wrong with the form of one patch, which should be `number` of `total`."""
+def patch_faults(patch, number, start):
+    """What is wrong with the form of one patch, which should be `number` of its series and have a subject with this `start`."""
     if not patch.path.name.startswith(f"{number:04}-"):
         yield f"should be number {number:04}: a patch is missing, or one too many; {REFRESH}"
-    if (patch.number, patch.total) != (number, total):
-        yield f"subject should start with [PATCH {number}/{total}], it is: {patch.full_subject}; {REFRESH}"
+    if not patch.full_subject.startswith(start):
+        yield f"subject should start with {start}it is: {patch.full_subject}; {REFRESH}"
     if not any(line.strip() for line in patch.body):
         yield "no changelog; reword its commit in the git tree, then " + REFRESH
     for line in patch.body:
@@ -474,7 +534,8 @@ def am(series, pristine):
 
     The result must have the root's files, and exporting it must give the same
     patches again: then they come from git and not from an editor. Where the base
-    has moved on since the export, only the former is asked for.
+    has moved on since the export, only the former is asked for. A *-fixes series has
+    to apply without the others, too.
     """
     patches = [Patch(path) for path in series.list()]
     touched = touched_by(patches)
@@ -485,17 +546,25 @@ def am(series, pristine):
         git("add", "-A", "-f", cwd=tree)
         git("commit", "-q", "--allow-empty", "-m", "base", cwd=tree)
         git("tag", "base", cwd=tree)
+        bad = []
+        for name in [name for name in series.groups() if name.endswith("-fixes")]:
+            git("checkout", "-q", "--detach", "base", cwd=tree)
+            try:
+                import_patches(series, tree, only=name)
+            except Stop as stop:
+                bad.append(f"{name} does not apply to the base alone: {stop}")
+        git("checkout", "-q", "vmem-altmap", cwd=tree)
         import_patches(series, tree)
         made, here = created_in(tree), series.files()
-        bad = [f"{path}: not what `git am` makes of the patches; {REFRESH}"
+        bad += [f"{path}: not what `git am` makes of the patches; {REFRESH}"
                for path in sorted(made | here) if made.get(path) != here.get(path)]
         if moved := sorted(preimages(patches).items() - blobs(tree, "base").items()):
             say(f"note: the patches apply, but were made on another {', '.join(path for path, _ in moved)}; "
                 f"export them anew on {pristine.name} when convenient")
             return bad
         out.mkdir()
-        export(tree, "base", "HEAD", series.patches / COVER_IN, out)
-        names = {path.name for path in (*out.iterdir(), *series.list(), series.patches / COVER)}
+        export(tree, "HEAD", series.patches, out)
+        names = {str(path.relative_to(top)) for top in (out, series.patches) for path in top.glob("*/*")}
         for name in sorted(names):
             new, old = (path.read_bytes() if path.is_file() else None for path in (out / name, series.patches / name))
             if new != old:
@@ -527,9 +596,9 @@ def preimages(patches):
     return blobs_wanted
 
 
-def blobs(tree, commit):
-    """{path: blob} of a commit."""
-    rows = git("ls-tree", "-r", "-z", commit, cwd=tree).split("\0")
+def blobs(tree, commit, paths=()):
+    """{path: blob} of a commit, of `paths` if there are any."""
+    rows = git("ls-tree", "-r", "-z", commit, "--", *paths, cwd=tree).split("\0")
     return {row.split("\t")[1]: row.split()[2] for row in rows if row}
 
 
@@ -590,21 +659,26 @@ def vanilla(series, pristine):
         return am(series, top)
 
 
+def chosen():
+    """The Series that the user asks for."""
+    base = os.environ.get("BASE") or BASES[0]
+    if base not in BASES:
+        raise Stop(f"unknown BASE {base}; known: {', '.join(BASES)}")
+    return Series(base, tree=os.environ.get("GITTREE") or None)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("tree", "refresh", "check", "am", "vanilla"))
     parser.add_argument("--force", action="store_true", help="refresh: overwrite patches that changed since the last refresh")
     words = parser.parse_args()
-    base = os.environ.get("BASE") or BASES[0]
-    if base not in BASES:
-        raise Stop(f"unknown BASE {base}; known: {', '.join(BASES)}")
-    series = Series(base, tree=os.environ.get("GITTREE") or None)
+    series = chosen()
     if words.command == "tree":
-        with lock(f"series-{base}"):
+        with lock(f"series-{series.base}"):
             print(make_tree(series))
         return 0
     if words.command == "refresh":
-        with lock(f"series-{base}"):
+        with lock(f"series-{series.base}"):
             count = refresh(series, words.force)
         say(f"{series.name(series.patches)}: {count} patches, exported from {series.tree}")
         return 0
@@ -613,7 +687,7 @@ def main():
     else:
         from base import get_base
         try:
-            bad = check(series) or {"am": am, "vanilla": vanilla}[words.command](series, Path(get_base(base)))
+            bad = check(series) or {"am": am, "vanilla": vanilla}[words.command](series, Path(get_base(series.base)))
         except Unavailable as unavailable:
             say(f"skipped: {unavailable}")
             return 2

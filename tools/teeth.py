@@ -19,7 +19,7 @@ from pathlib import Path
 import worktree
 from common import BASES, SERIES, Stop, run_main
 from faults import edited, prove, seen
-from series import Patch, Series
+from series import Patch, Series, touched_by
 
 DATA = "tools/teeth.toml"
 FIELDS = {"env", "red", "broad", "edits", "none"}
@@ -39,7 +39,7 @@ def problems(tables, patches):
     for base, found in patches.items():
         for subject, patch in found.items():
             if subject not in tables:
-                yield f'{DATA}: no entry for patches/{base}/{patch.path.name}: add ["{subject}"]'
+                yield f'{DATA}: no entry for patches/{base}/{patch.name}: add ["{subject}"]'
     for name, table in tables.items():
         if not any(name in found for found in patches.values()):
             yield f'{DATA}: no patch has the subject "{name}"'
@@ -75,7 +75,7 @@ def misshapen(table):
 
 def choose(tables, patches, words):
     """{subject: table} of the patches that one of `words` names, or of all; without those that nothing can notice."""
-    names = {name: " ".join([name, *(found[name].path.name for found in patches.values() if name in found)])
+    names = {name: " ".join([name, *(found[name].name for found in patches.values() if name in found)])
              for name in tables if any(name in found for found in patches.values())}
     for word in words:
         if not any(word in text for text in names.values()):
@@ -91,7 +91,7 @@ def left_out(work, name, table, patch):
     """The files of `work` without `patch`, as worktree.prepare() takes them."""
     if "edits" in table:
         return edited(work, f"patch {name}", table["edits"], DATA)
-    touched = sorted(worktree.patched_files(patch.data.decode(errors="surrogateescape"))[0])
+    touched = sorted(touched_by([patch]))
     with tempfile.TemporaryDirectory() as temp:
         top = Path(os.path.realpath(temp))
         for path in touched:

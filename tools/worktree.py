@@ -20,7 +20,8 @@ import tempfile
 from pathlib import Path
 
 from base import get_base, require_series, supported
-from common import BASES, CACHE, KERNEL_DIRS, PATCHES, SERIES, Stop, hold, need_space, run, say, step, write
+from common import BASES, CACHE, KERNEL_DIRS, PATCHES, SERIES, Stop, hold, need_space, patch_files, run, say, step, write
+from series import Patch, touched_by
 
 GIT_ENV = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0",
            "GIT_ADVICE": "0", "LC_ALL": "C"}
@@ -62,7 +63,7 @@ def prepare(base=None, kdir=None, overlay=None, patched=True):
     key = source.key if patched else f"{source.key}-unpatched"
     path = CACHE / "work" / key
     hold(f"work-{source.key}")
-    patches = sorted((PATCHES / series).glob("*.patch")) if patched else []
+    patches = list(map(Patch, patch_files(PATCHES / series))) if patched else []
     wanted = apply(source, patches)
     # The root files are those of the newest base; a backport has its own in its patches.
     if patched and series == BASES[0]:
@@ -222,22 +223,10 @@ def kernel_source(kdir):
     return GitKdir(root) if git else Kdir(root)
 
 
-def patched_files(text):
-    """(touched, created) paths of a patch."""
-    touched = set(re.findall(r"^(?:---|\+\+\+) [ab]/([^\t\n]+)", text, re.M))
-    touched |= set(re.findall(r"^(?:rename|copy) (?:from|to) (.+)$", text, re.M))
-    created = set(re.findall(r"^--- /dev/null\n\+\+\+ b/([^\t\n]+)", text, re.M))
-    return touched, created
-
-
 def apply(source, patches):
     """{path: (content, permissions) or None if deleted} of all files that `patches` touch."""
-    texts = {patch: patch.read_text(encoding="utf-8", errors="surrogateescape") for patch in patches}
-    touched, created = set(), set()
-    for text in texts.values():
-        both = patched_files(text)
-        touched |= both[0]
-        created |= both[1]
+    touched = touched_by(patches)
+    created = {new for patch in patches for old, new, _ in patch.diffs if old is None}
     there = sorted(name for name in created if name.endswith(".c") and source.read(name))
     if there:
         raise Stop(f"{source.name} already has the series ({there[0]} exists): "
@@ -250,8 +239,8 @@ def apply(source, patches):
             if file:
                 write(Path(temp, name), *file)
         for patch in patches:
-            if bad := git_apply(patch, temp):
-                raise Stop(f"{patch.relative_to(PATCHES)} does not apply to {source.description}: {bad}")
+            if bad := git_apply(patch.path, temp):
+                raise Stop(f"{patch.path.relative_to(PATCHES)} does not apply to {source.description}: {bad}")
         return {name: (Path(temp, name).read_bytes(), stat.S_IMODE(Path(temp, name).stat().st_mode))
                 if Path(temp, name).exists() else None for name in touched}
 

@@ -148,7 +148,7 @@ def kernel_tree(root, base):
 
 def make_series(root):
     """A series of two patches, and the real environments with a short time limit."""
-    patches = root / "patches/7.3"
+    patches = root / "patches/7.3/01-mm"
     patches.mkdir(parents=True)
     (patches / "0001-mm-move.patch").write_text(NEW_FILES, encoding="utf-8")
     (patches / "0002-mm-build.patch").write_text(CHANGE, encoding="utf-8")

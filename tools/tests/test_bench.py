@@ -120,7 +120,7 @@ class MakeBench(FakeKernel):
         result = json.loads((self.temp / "out/bench.json").read_text(encoding="utf-8"))
         self.assertEqual(result["ratios"]["altmap_huge"]["populate_instructions"], 2)
         self.assertEqual(result["kernels"]["unpatched"]["altmap_base"], {"error": "-ENOMEM"})
-        self.assertEqual(result["series"]["patches"], ["0001-mm-move.patch", "0002-mm-build.patch"])
+        self.assertEqual(result["series"]["patches"], ["01-mm/0001-mm-move.patch", "01-mm/0002-mm-build.patch"])
         guests = (self.temp / "qemu").read_text(encoding="utf-8").splitlines()
         self.assertEqual(["-icount" in line for line in guests], [True, False] * 2)
         self.assertNotIn("-accel kvm", "".join(guests))

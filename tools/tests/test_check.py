@@ -48,7 +48,7 @@ class CheckTest(unittest.TestCase):
     FILES = {"tools/a.py": f"# {SPDX}\n", "tools/environments.toml": ENVIRONMENTS, "mm/tests/one_kunit.c": SUITE,
              "docs/behaviours.md": DOC, "README.md": "[doc](docs/behaviours.md#x) [web](https://x.org/y)\n",
              "mm/tests/.kunitconfig": "# why\nCONFIG_A=y\nCONFIG_B=\"x y\"\nCONFIG_N=-1\n# CONFIG_C is not set\n",
-             "run.sh": f"#!/bin/sh\n# {SPDX}\necho hello\n", "patches/7.3/0001-x.patch": "From 0\n \n"}
+             "run.sh": f"#!/bin/sh\n# {SPDX}\necho hello\n", "patches/7.3/01-x/0001-x.patch": "From 0\n \n"}
 
     def setUp(self):
         temp = tempfile.TemporaryDirectory()
@@ -197,8 +197,8 @@ red = ["one.first"]
 | mm/two: fix | x86_64 | `one.first` |
 """
     FILES = CheckTest.FILES | {
-        "patches/7.3/0001-x.patch": "Subject: [PATCH 1/2] three\n\n", "tools/teeth.toml": TEETH, "docs/behaviours.md": DOC + TABLE,
-        "patches/7.3/0002-y.patch": "Subject: [PATCH 2/2] mm/two:\n fix\n\n"}
+        "patches/7.3/01-x/0001-x.patch": "Subject: [PATCH 1/2] three\n\n", "tools/teeth.toml": TEETH, "docs/behaviours.md": DOC + TABLE,
+        "patches/7.3/01-x/0002-y.patch": "Subject: [PATCH 2/2] mm/two:\n fix\n\n"}
 
     def teeth(self, old, new, *words):
         self.assertIn(old, self.TEETH)
@@ -208,7 +208,7 @@ red = ["one.first"]
         self.assertTrue(all("teeth.py --table" in fault for fault in faults[1:]), faults)    # is stale, then, too
 
     def test_patch_without_entry(self):
-        self.teeth('[three]\nnone = "a suite"\n', "", "no entry for patches/7.3/0001-x.patch", '["three"]')
+        self.teeth('[three]\nnone = "a suite"\n', "", "no entry for patches/7.3/01-x/0001-x.patch", '["three"]')
 
     def test_entry_without_patch(self):
         self.teeth("[three]", '[four]\nnone = "x"\n[three]', 'no patch has the subject "four"')
@@ -245,7 +245,7 @@ class Kernel(CheckTest):
         super().setUp()
         self.base = self.root / "base"
         (self.root / ".gitignore").write_text("base\n")
-        self.patch = self.root / "patches/7.3/0001-x.patch"
+        self.patch = self.root / "patches/7.3/01-x/0001-x.patch"
         self.patch.write_text("Subject: mm/sparse: x\n-moved\n+moved\n+new\n")
         patcher = mock.patch.object(check, "pristine", return_value=self.base)
         patcher.start()
@@ -258,7 +258,7 @@ class Kernel(CheckTest):
 
     def test_checkpatch(self):
         self.assertEqual(self.checkpatch(), [])
-        self.assertEqual(self.checkpatch("4: ERROR:SPACING: no"), ["patches/7.3/0001-x.patch:4: ERROR:SPACING: no"])
+        self.assertEqual(self.checkpatch("4: ERROR:SPACING: no"), ["patches/7.3/01-x/0001-x.patch:4: ERROR:SPACING: no"])
         self.assertEqual(len(self.checkpatch("4: CHECK:SPACING: no", "4: WARNING:SPACING: no")), 2)
 
     def test_checkpatch_moved_lines_and_ignored_types(self):

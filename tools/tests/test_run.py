@@ -56,7 +56,7 @@ class Verdicts(FakeKernel):
         self.assertEqual((row["verdict"], row["reason"], row["accelerator"]), ("PASS", "", "-"))
         self.assertEqual((row["passed"], row["failed"], row["skipped"]), (23, 0, 0))
         self.assertEqual((summary["base"]["version"], summary["series"]["patches"]),
-                         ("7.3.9", ["0001-mm-move.patch", "0002-mm-build.patch"]))
+                         ("7.3.9", ["01-mm/0001-mm-move.patch", "01-mm/0002-mm-build.patch"]))
         self.assertRegex(output, r"\n +vmem_\nenvironment +accel +altmap .*\num +- +23/23 .* PASS\n")
         self.assertEqual(output.splitlines()[-1].partition(",")[0], "PASS: 23 cases in um")
         self.assertEqual((self.temp / "out/um/ktap.log").read_text(encoding="utf-8"), RECORDED)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""series.py on a synthetic kernel of three files and a series of three patches."""
+"""series.py on a synthetic kernel of four files, a series of one fix and a series of three patches."""
 
 import contextlib
 import io
@@ -44,12 +44,17 @@ class SeriesTest(unittest.TestCase):
 
     def make(self, top):
         self.place(top)
-        for path, text in {"mm/Makefile": MAKEFILE, "mm/sparse.c": "int a;\nint moved;\nint b;\n", "MAINTAINERS": "F: mm/\n"}.items():
+        for path, text in {"mm/Makefile": MAKEFILE, "mm/sparse.c": "int a;\nint moved;\nint b;\n", "MAINTAINERS": "F: mm/\n",
+                           "mm/fix.c": "int wrong;\n"}.items():
             series.write(self.pristine / path, text)
         shutil.copytree(self.pristine, self.tree)
         self.git("init", "-q", "-b", "series")
         self.commit("base")
         self.git("tag", "base")
+        self.begin("01-mm-fixes")
+        self.put("mm/fix.c", "int right;\n")
+        self.commit("mm: fix it\n\nIt was wrong.")
+        self.begin("02-mm")
         self.put("mm/Makefile", MAKEFILE.replace("file3.o\n", "file3.o\nobj-y += vmem_altmap.o\n"))
         self.put("mm/sparse.c", "int a;\nint b;\n")
         self.put(NEW, "int moved;\n")
@@ -60,7 +65,8 @@ class SeriesTest(unittest.TestCase):
         self.put("mm/tests/.kunitconfig", "CONFIG_KUNIT=y\n")
         self.commit("mm: add tests\n\nThey test.")
         series.git("init", "-q", self.root, cwd=top)
-        series.write(self.root / "patches/7.3/cover-letter.in", "mm: a series\n\nWhy it is good.\n")
+        self.letter("01-mm-fixes", "mm: a fix\n\nWhy it is right.\n")
+        self.letter("02-mm", "mm: a series\n\nWhy it is good.\n")
         self.refresh()
 
     def git(self, *words):
@@ -72,6 +78,16 @@ class SeriesTest(unittest.TestCase):
     def commit(self, message):
         self.git("add", "-A", "-f")
         self.git("commit", "-q", "-m", message)
+
+    def begin(self, name):
+        self.git("commit", "-q", "--allow-empty", "-m", name)
+
+    def letter(self, name, text=None):
+        """The path of the source of a cover letter, which gets `text`."""
+        path = self.series.patches / name / "cover-letter.in"
+        if text:
+            series.write(path, text)
+        return path
 
     def quiet(self, function, *words):
         """What `function` returns; what it prints goes to self.said."""
@@ -88,7 +104,7 @@ class SeriesTest(unittest.TestCase):
         return self.quiet(series.am, self.series, self.pristine)
 
     def patch(self, number):
-        return self.series.list()[number - 1]
+        return self.series.groups()["02-mm"][number - 1]
 
     def edit(self, path, old, new):
         text = path.read_text()
@@ -115,8 +131,9 @@ class Refresh(SeriesTest):
     def test_first_import_writes_the_files_and_everything_agrees(self):
         self.assertEqual((self.root / NEW).read_text(), "int moved;\nint added;\n")
         self.assertEqual(sorted(self.series.files()), ["mm/tests/.kunitconfig", TEST, NEW])
-        self.assertEqual([path.name for path in self.series.list()],
-                         ["0001-mm-move-the-allocator.patch", "0002-mm-add-a-counter.patch", "0003-mm-add-tests.patch"])
+        self.assertEqual([str(path.relative_to(self.series.patches)) for path in self.series.list()],
+                         ["01-mm-fixes/0001-mm-fix-it.patch", "02-mm/0001-mm-move-the-allocator.patch",
+                          "02-mm/0002-mm-add-a-counter.patch", "02-mm/0003-mm-add-tests.patch"])
         self.assertEqual(series.check(self.series), [])
         self.assertEqual(self.am(), [])
 
@@ -143,8 +160,8 @@ class Refresh(SeriesTest):
         self.refresh()
         self.assertIn(f"folding {NEW} into: mm: add a counter", self.said)
         after = [path.read_bytes() for path in self.series.list()]
-        self.assertEqual([a == b for a, b in zip(before, after)], [True, False, True])
-        self.assertIn(b"+int edited;", after[1])
+        self.assertEqual([a == b for a, b in zip(before, after)], [True, True, False, True])
+        self.assertIn(b"+int edited;", after[2])
         self.assertEqual(self.git("log", "--format=%an %ad %s"), dates)
         self.assertEqual((self.tree / NEW).read_text(), "int moved;\nint edited;\n")
         self.assertEqual(self.git("status", "--porcelain"), "")
@@ -158,7 +175,7 @@ class Refresh(SeriesTest):
         self.commit("mm: improve tests\n\nBetter.")
         self.refresh()
         self.assertEqual((self.root / TEST).read_text(), "int better;\n")
-        self.assertEqual(len(self.series.list()), 4)
+        self.assertEqual(len(self.series.list()), 5)
         self.assertEqual(series.check(self.series), [])
 
     def test_file_removed_in_the_tree_is_removed_here(self):
@@ -236,7 +253,7 @@ class Refresh(SeriesTest):
         self.assertEqual(self.snapshot(), before)
 
     def test_missing_cover_letter_leaves_everything_as_it_was(self):
-        (self.series.patches / "cover-letter.in").unlink()
+        self.letter("02-mm").unlink()
         before = self.snapshot()
         self.assert_stops("cover-letter.in: missing", self.refresh)
         self.assertEqual(self.snapshot(), before)
@@ -286,6 +303,103 @@ class Refresh(SeriesTest):
         self.assertIn("It counts well.", self.git("log", "--format=%b"))
 
 
+class Several(SeriesTest):
+    """What is about more than one series."""
+
+    def rebase(self, script):
+        """`git rebase -i base` with the sed `script` as the editor of the list of commits."""
+        self.git("-c", f"sequence.editor=sed -i -e '{script}'", "rebase", "-q", "-i", "base")
+
+    def test_edit_is_folded_into_an_earlier_series(self):
+        self.begin("03-later")
+        self.put("mm/later.c", "int later;\n")
+        self.commit("mm: later\n\nLater.")
+        self.letter("03-later", "mm: later\n\nWhy it is good.\n")
+        self.refresh()
+        before = self.snapshot()
+        (self.root / NEW).write_text("int moved;\nint edited;\n")
+        self.refresh()
+        self.assertIn(f"folding {NEW} into: mm: add a counter", self.said)
+        self.assertEqual([path.name for path, data in self.snapshot().items() if before[path] != data],
+                         ["0002-mm-add-a-counter.patch", "vmem_altmap.c"])
+        self.assertEqual(series.check(self.series) + self.am(), [])
+
+    def test_patch_moves_to_another_series(self):
+        self.begin("03-tests")
+        self.rebase("/ mm: add tests/{h;d};/ 03-tests/G")
+        self.letter("03-tests", "mm: tests\n\nWhy.\n")
+        self.refresh()
+        self.assertEqual([path.name for path in self.series.groups()["03-tests"]], ["0001-mm-add-tests.patch"])
+        self.assertIn("[PATCH 2/2] mm: add a counter", self.patch(2).read_text())
+        self.assertEqual(series.check(self.series) + self.am(), [])
+
+    def test_rfc(self):
+        self.letter("02-mm", "[RFC] mm: a series\n\nWhy it is good.\n")
+        self.assertIn("should start with [RFC PATCH 1/3] it is: [PATCH 1/3] mm: move", "\n".join(series.check(self.series)))
+        self.refresh()
+        texts = [path.read_text() for path in sorted(self.series.patches.glob("*/0*"))]
+        self.assertEqual([text.partition("\nSubject: ")[2].partition("\n")[0] for text in texts],
+                         ["[PATCH 0/1] mm: a fix", "[PATCH 1/1] mm: fix it", "[RFC PATCH 0/3] mm: a series",
+                          "[RFC PATCH 1/3] mm: move the allocator", "[RFC PATCH 2/3] mm: add a counter", "[RFC PATCH 3/3] mm: add tests"])
+        self.assertEqual(series.check(self.series) + self.am(), [])
+
+    def test_lines_that_are_counted(self):
+        self.begin("03-later")
+        self.put("mm/sparse.c", "int a;\nint more;\n#ifdef CONFIG_KUNIT\nint b; /* not for kunit */\nint c;\n")
+        self.put("mm/Kconfig.debug", "config X\n")
+        self.put("MAINTAINERS", "F: mm/\nF: x\n")
+        self.put(NEW, "int moved;\nint changed;\n")
+        self.commit("mm: later\n\nLater.")
+        self.letter("03-later", "mm: later\n\nWhy it is good.\n")
+        self.refresh()
+        text = (self.series.patches / "03-later/0000-cover-letter.txt").read_text()
+        self.assertIn("\nChanges to existing kernel files:\n MAINTAINERS: +1 -0\n mm/sparse.c: +4 -1\n 2 files, +5 -1\n\n2 lines added to", text)
+
+    def test_commits_that_no_series_can_be_made_of(self):
+        def add(name):
+            self.put(f"mm/{name}.c", name)
+            self.commit(f"mm: {name}\n\nWhy.")
+        def outside():
+            self.git("reset", "-q", "--hard", "base")
+            add("early")
+        before = self.snapshot()
+        for pattern, change in (
+                (r"\(mm: early\): belongs to no series", outside),
+                ("series 03-empty has no commits", lambda: self.begin("03-empty")),
+                ("series 03-empty has no commits", lambda: (self.begin("03-empty"), self.begin("04-full"), add("x"))),
+                (r"\(02-mm\): comes after 02-mm;", lambda: (self.begin("02-mm"), add("x"))),
+                (r"\(02-other\): comes after 02-mm;", lambda: (self.begin("02-other"), add("x"))),
+                (r"\(01-late\): comes after 02-mm;", lambda: (self.begin("01-late"), add("x"))),
+                (r"\(mm: nothing\): a commit is empty only", lambda: self.begin("mm: nothing")),
+                (r"\(03-body\): a commit is empty only", lambda: self.begin("03-body\n\nText.")),
+                (r"\(03-full\): a commit is empty only", lambda: (self.put(NEW, "int x;\n"), self.commit("03-full")))):
+            with self.subTest(pattern):
+                head = self.git("rev-parse", "HEAD").strip()
+                change()
+                self.assert_stops(pattern, self.refresh)
+                self.assertEqual(self.snapshot(), before)
+                self.git("reset", "-q", "--hard", head)
+
+    def test_cover_letter_without_a_series_is_not_lost(self):
+        letter = self.letter("03-soon", "mm: soon\n\nWhy.\n")
+        self.assert_stops("03-soon/cover-letter.in: .* has no series 03-soon", self.refresh)
+        self.assertTrue(letter.exists())
+
+    def test_fixes_that_need_another_series(self):
+        self.begin("03-x-fixes")
+        self.put("mm/Makefile", MAKEFILE.replace("file3.o\n", "file3.o\nobj-y += vmem_altmap.o\nobj-y += x.o\n"))
+        self.commit("mm: fix x\n\nWhy.")
+        self.letter("03-x-fixes", "mm: fix x\n\nWhy.\n")
+        self.refresh()
+        self.assert_one_fault(self.am(), "03-x-fixes does not apply to the base alone: git am: patches/7.3/03-x-fixes/0001-mm-fix-x.patch")
+
+    def test_subject_that_occurs_twice(self):
+        self.put(TEST, "int better;\n")
+        self.commit("mm: fix it\n\nAgain.")
+        self.refresh()
+        self.assert_one_fault(series.check(self.series), "02-mm/0004-mm-fix-it.patch", "an earlier patch has this subject")
+
+
 class Tree(SeriesTest):
     def test_tree_is_base_and_patches_and_exports_the_same(self):
         before = self.snapshot()
@@ -293,7 +407,7 @@ class Tree(SeriesTest):
         with mock.patch("base.get_base", return_value=self.pristine):
             self.assertEqual(self.quiet(series.make_tree, self.series), self.series.tree)
         log = series.git("log", "--format=%s", "base..vmem-altmap", cwd=self.series.tree)
-        self.assertEqual(log.split("\n")[:3], ["mm: add tests", "mm: add a counter", "mm: move the allocator"])
+        self.assertEqual(log.split("\n"), ["mm: add tests", "mm: add a counter", "mm: move the allocator", "02-mm", "mm: fix it", "01-mm-fixes", ""])
         self.refresh()
         self.assertEqual(self.snapshot(), before)
         with mock.patch("base.get_base", side_effect=AssertionError("made twice")):
@@ -319,7 +433,7 @@ class Check(SeriesTest):
     def test_missing_patch_number(self):
         self.patch(2).unlink()
         faults = "\n".join(series.check(self.series))
-        self.assertIn("0003-mm-add-tests.patch: should be number 0002", faults)
+        self.assertIn("02-mm/0003-mm-add-tests.patch: should be number 0002", faults)
         self.assertIn("should start with [PATCH 1/2]", faults)
 
     def test_no_patches(self):
@@ -349,18 +463,20 @@ class Check(SeriesTest):
     def test_patch_that_does_not_fit(self):
         self.edit(self.patch(2), " int moved;", " int removed;")
         faults = series.check(self.series)
-        self.assertIn("0002-mm-add-a-counter.patch: does not fit", faults[0])
+        self.assertIn("02-mm/0002-mm-add-a-counter.patch: does not fit", faults[0])
 
     def test_cover_letter_out_of_step(self):
-        cover = self.series.patches / "0000-cover-letter.txt"
+        cover = self.series.patches / "02-mm/0000-cover-letter.txt"
         text = cover.read_text()
         self.assertIn("Subject: [PATCH 0/3] mm: a series\n", text)
         self.assertIn("  mm: add a counter\n", text)
         self.assertIn(" mm/Makefile: +1 -0\n mm/sparse.c: +0 -1\n 2 files, +1 -1\n", text)
+        self.assertNotIn("fix", text)
+        self.assertIn("\n0 lines added to existing kernel files", text)
         self.edit(cover, "  mm: add a counter\n", "")
         self.assert_one_fault(series.check(self.series), "0000-cover-letter.txt", "make refresh")
         cover.write_text(text)
-        self.edit(self.series.patches / "cover-letter.in", "Why it", "That it")
+        self.edit(self.letter("02-mm"), "Why it", "That it")
         self.assert_one_fault(series.check(self.series), "0000-cover-letter.txt", "make refresh")
 
 
@@ -376,7 +492,7 @@ class Am(SeriesTest):
         self.assert_one_fault(self.am(), "0003-", "not what refresh writes")
 
     def test_stale_diffstat_of_the_cover_letter(self):
-        self.edit(self.series.patches / "0000-cover-letter.txt", "2 files, +1 -1", "2 files, +1 -9")
+        self.edit(self.series.patches / "02-mm/0000-cover-letter.txt", "2 files, +1 -1", "2 files, +1 -9")
         self.assert_one_fault(self.am(), "0000-cover-letter.txt", "not what refresh writes")
 
     def test_root_file_that_differs(self):
@@ -413,7 +529,7 @@ class Vanilla(SeriesTest):
 
     def test_debian_elsewhere(self):
         self.assertEqual(self.debian("--- a/fs/x.c\n+++ b/fs/x.c\n@@ -1 +1 @@\n-a\n+b\n"), [])
-        self.assertIn("0 of the 5 files", self.said)
+        self.assertIn("0 of the 6 files", self.said)
 
     def test_debian_in_another_place_of_our_file(self):
         self.assertEqual(self.debian("--- a/mm/Makefile\n+++ b/mm/Makefile\n@@ -18,3 +18,3 @@\n obj-y += file17.o\n"

@@ -58,11 +58,11 @@ class Data(unittest.TestCase):
 
     def test_each_patch_has_an_entry_and_each_entry_a_patch(self):
         with tempfile.TemporaryDirectory() as temp:
-            patches = {"7.3": {"mm: build": patch(temp, "0002-mm-build.patch", CHANGE)}, "6.12": {}}
+            patches = {"7.3": {"mm: build": patch(temp, "01-mm/0002-mm-build.patch", CHANGE)}, "6.12": {}}
         entry = {"none": "why"}
         self.assertEqual(list(teeth.problems({"mm: build": entry}, patches)), [])
         self.assertEqual(list(teeth.problems({}, patches)),
-                         ['tools/teeth.toml: no entry for patches/7.3/0002-mm-build.patch: add ["mm: build"]'])
+                         ['tools/teeth.toml: no entry for patches/7.3/01-mm/0002-mm-build.patch: add ["mm: build"]'])
         self.assertEqual(list(teeth.problems({"mm: build": entry, "mm: gone": entry}, patches)),
                          ['tools/teeth.toml: no patch has the subject "mm: gone"'])
 
@@ -115,7 +115,7 @@ class Runs(FakeKernel):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        patches = cls.series / "patches/7.3"
+        patches = cls.series / "patches/7.3/01-mm"
         for path in patches.iterdir():
             path.unlink()
         for number, name, text in ((1, "move", NEW_FILES), (2, "build", CHANGE), (3, "more", MORE)):
@@ -196,7 +196,7 @@ class Runs(FakeKernel):
 
     def test_bad_data(self):
         self.stopped("mm/Makefile has changed since; add `edits`", data=NONE + BUILD + LAST)
-        self.stopped('no entry for patches/7.3/0003-mm-more.patch: add ["mm: more"]', data=NONE + BUILD + EDITS)
+        self.stopped('no entry for patches/7.3/01-mm/0003-mm-more.patch: add ["mm: more"]', data=NONE + BUILD + EDITS)
         gone = NONE.replace("move", "gone")
         self.stopped('no patch has the subject "mm: gone"', data=gone + NONE + BUILD + EDITS + LAST)
         self.stopped('"mm: more": needs `env` and `red`', data=NONE + BUILD + EDITS + '["mm: more"]\n')
