@@ -42,6 +42,11 @@ module_param(memmap_pages, int, 0);
 MODULE_PARM_DESC(memmap_pages,
 		 "Pages that each memory block must hold of its own memmap, 0 for none");
 
+static uint early_mib;
+module_param(early_mib, uint, 0);
+MODULE_PARM_DESC(early_mib,
+		 "MiB of RAM just before withheld= that end an early section, also hidden");
+
 /* What @withheld says. Set by _suite_init(), constant afterwards. */
 static unsigned long first_pfn, nr_pfns;
 static unsigned long boot_max_pfn;
@@ -232,11 +237,12 @@ static struct span *new_span(struct kunit *test, enum level level, unsigned long
 	return s;
 }
 
-static void set_altmap(struct span *s, unsigned long reserve, unsigned long free)
+static void set_altmap_of(struct span *s, unsigned long base_pfn, unsigned long end_pfn,
+			  unsigned long reserve, unsigned long free)
 {
 	const struct vmem_altmap altmap = {
-		.base_pfn = s->pfn,
-		.end_pfn = s->pfn + s->nr - 1,
+		.base_pfn = base_pfn,
+		.end_pfn = end_pfn,
 		.reserve = reserve,
 		.free = free,
 	};
@@ -244,6 +250,11 @@ static void set_altmap(struct span *s, unsigned long reserve, unsigned long free
 	s->altmap = &s->pgmap.altmap;
 	memcpy(s->altmap, &altmap, sizeof(altmap));
 	s->pgmap.flags |= PGMAP_ALTMAP_VALID;
+}
+
+static void set_altmap(struct span *s, unsigned long reserve, unsigned long free)
+{
+	set_altmap_of(s, s->pfn, s->pfn + s->nr - 1, reserve, free);
 }
 
 static int add_span(struct span *s)
@@ -296,10 +307,10 @@ static unsigned long described_by_a_page(void)
 	return round_up(PAGE_SIZE / sizeof(struct page), PAGES_PER_SUBSECTION);
 }
 
-/* The same in whole sections. */
+/* The memory that a page of memmap describes, in whole sections, in pages. */
 static unsigned long sections_by_a_page(void)
 {
-	return round_up(described_by_a_page(), PAGES_PER_SECTION);
+	return round_up(PAGE_SIZE / sizeof(struct page), PAGES_PER_SECTION);
 }
 
 static unsigned long memmap_nr(unsigned long nr)
@@ -384,41 +395,55 @@ static void expect_unused(struct kunit *test, const struct vmem_altmap *altmap)
 	KUNIT_EXPECT_EQ(test, altmap->gap, 0);
 }
 
+static const struct malformed {
+	const char *name;
+	enum level level;
+	/* differences to an altmap of the range, in pages */
+	long base, end;
+	/* the window; a negative number counts from the size of the range */
+	long reserve, free;
+} malformeds[] = {
+	{ "base_too_low", SECTIONS, .base = -1, .free = 1 },
+	{ "base_too_high", SECTIONS, .base = 1, .free = 1 },
+	{ "window_larger_than_the_range", SECTIONS, .reserve = 3, .free = -2 },
+	{ "reserve_larger_than_the_range", SECTIONS, .reserve = -1, .free = 8 },
+	{ "no_data_page", SECTIONS, .reserve = 2, .free = -2 },
+	{ "device_without_a_data_page", DEVICE, .reserve = 2, .free = -2 },
+	{ "end_too_low", SECTIONS, .end = -1, .free = 1 },
+	{ "end_too_high", SECTIONS, .end = 1, .free = 1 },
+	{ "zero_free", SECTIONS, .reserve = 1 },
+	{ "base_and_end_swapped", SECTIONS, .base = 15, .end = -15, .free = 1 },
+	{ "memory_without_a_free_page", MEMORY, .reserve = 1 },
+	{ "device_without_a_free_page", DEVICE, .reserve = 1 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(malformeds, malformeds, name);
+
 /*
- * Test that __add_pages() refuses an altmap that is not that of the range, or that is
- * larger than the range, before it has added anything.
+ * Test that a malformed altmap is refused before anything was added, and that the
+ * largest window that leaves a data page is not.
  */
-static void invalid_altmap_is_refused(struct kunit *test)
+static void malformed_altmap_is_refused(struct kunit *test)
 {
+	const struct malformed *m = test->param_value;
 	const unsigned long nr = PAGES_PER_SECTION;
-	struct span *s = new_span(test, SECTIONS, first_pfn + nr, nr);
-	const struct {
-		const char *what;
-		long base;		/* pages from the right one */
-		unsigned long reserve, free;
-	} altmaps[] = {
-		{ "base too low", -1, 0, 1 },
-		{ "base too high", 1, 0, 1 },
-		{ "window too large", 0, 0, nr + 1 },
-		{ "window too far", 0, 3, nr - 2 },
-		{ "reserve too large", 0, nr + 1, 0 },
-	};
+	struct span *s = new_span(test, m->level, first_pfn + nr, nr);
 	struct machine before;
 	unsigned long share;
-	int i;
 
 	look(test, &before);
-	for (i = 0; i < ARRAY_SIZE(altmaps); i++) {
-		set_altmap(s, altmaps[i].reserve, altmaps[i].free);
-		s->altmap->base_pfn += altmaps[i].base;
-		KUNIT_EXPECT_EQ_MSG(test, add_span(s), -EINVAL, "%s", altmaps[i].what);
-		expect_same(test, &before);
-	}
-	/* The largest that is valid. */
-	set_altmap(s, 0, nr);
+	set_altmap_of(s, s->pfn + m->base, s->pfn + nr - 1 + m->end,
+		      m->reserve < 0 ? nr + m->reserve : m->reserve,
+		      m->free < 0 ? nr + m->free : m->free);
+	KUNIT_EXPECT_EQ(test, add_span(s), -EINVAL);
+	expect_same(test, &before);
+
+	set_altmap(s, 0, nr - 1);
 	share = altmap_share(test, s);
 	add_ok(test, s);
 	KUNIT_EXPECT_EQ(test, s->altmap->alloc, share);
+	remove_span(s);
+	expect_same_but_max_pfn(test, &before);
 }
 
 /* Test that a range that is no multiple of sub-sections is refused. */
@@ -460,6 +485,7 @@ static void allow(struct kunit *test, struct span *s, bool altmap, unsigned long
 		f->nr_good_allocs = nr;
 		return;
 	}
+	/* The window starts unaligned where base pages can make up for it. */
 	set_altmap(s, f->base_pages, nr);
 	shares(test, s, &nr_ram);
 	if (f->ram_fallback)
@@ -497,26 +523,31 @@ static void failed_add_leaves_no_trace(struct kunit *test)
 	look(test, &before);
 	if (failure->altmap) {
 		KUNIT_ASSERT_GT(test, need, 0);
-		for (nr = 0; nr < need; nr += min(step, need - nr)) {
+		for (nr = 1; nr < need; nr += min(step, need - nr)) {
 			allow(test, s, true, nr);
 			expect_no_trace(test, s, add_span(s), &before);
 		}
-		allow(test, s, true, need - 1);
-		expect_no_trace(test, s, add_span(s), &before);
+		if (need > 1) {
+			allow(test, s, true, need - 1);
+			expect_no_trace(test, s, add_span(s), &before);
+		}
 		allow(test, s, true, need);
 		add_ok(test, s);
 		KUNIT_EXPECT_EQ(test, s->altmap->alloc, need);
 	} else {
-		int err;
+		/* Base pages, or blocks, and page tables for them. */
+		unsigned long limit = 2 * max(memmap_nr(s->nr), 16);
+		int err = 0;
 
 		step = max(s->nr * sizeof(struct page) / f->leaf_size / attempts, 1);
-		for (nr = 0;; nr += step) {
+		for (nr = 0; nr <= limit; nr += step) {
 			allow(test, s, false, nr);
 			err = add_span(s);
 			if (!err)
 				break;
 			expect_no_trace(test, s, err, &before);
 		}
+		KUNIT_ASSERT_EQ(test, err, 0);
 		/* Each section needs some, but for those that share a block. */
 		KUNIT_EXPECT_GE(test, nr, s->nr * sizeof(struct page) / f->leaf_size);
 	}
@@ -540,32 +571,189 @@ static const struct level_param {
 
 KUNIT_ARRAY_PARAM_DESC(levels, levels, name);
 
-static const struct level_param levels_with_care[] = {
-	{ "sections", SECTIONS },
-#ifdef CONFIG_X86
-	/* Elsewhere, the direct map of what is there goes. No caller lets it come to that. */
-	{ "memory", MEMORY },
-	{ "device", DEVICE },
-#endif
+/*
+ * Ranges that begin, and may end, inside of a section:
+ *
+ *   section:     |    0    |    1    |    2    |    3    |
+ *   range:       |  start -|---------|---------|---------| or half of the last one
+ */
+static const struct part_of_section {
+	const char *name;
+	enum level level;
+	/* after the start of the hidden RAM, in MiB */
+	unsigned int start;
+	/* in MiB, or 0 to end where there is room for some leaves of memmap */
+	unsigned int size;
+	/* without the second half of the last section */
+	bool half;
+} parts[] = {
+	{ "sections_from_36m", SECTIONS, .start = 36 },
+	{ "sections_from_36m_to_half_a_section", SECTIONS, .start = 36, .half = true },
+	{ "sections_250m_from_16m", SECTIONS, .start = 16, .size = 250 },
+	{ "memory_from_36m", MEMORY, .start = 36 },
+	{ "memory_from_36m_to_half_a_section", MEMORY, .start = 36, .half = true },
+	{ "memory_250m_from_16m", MEMORY, .start = 16, .size = 250 },
+	{ "device_from_36m", DEVICE, .start = 36 },
+	{ "device_from_36m_to_half_a_section", DEVICE, .start = 36, .half = true },
+	{ "device_250m_from_16m", DEVICE, .start = 16, .size = 250 },
 };
 
-KUNIT_ARRAY_PARAM_DESC(levels_with_care, levels_with_care, name);
+KUNIT_ARRAY_PARAM_DESC(parts, parts, name);
+
+static struct span *new_part(struct kunit *test, const struct part_of_section *p)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	/* The memory that a leaf describes, in whole sections. */
+	unsigned long leaf = round_up(DIV_ROUND_UP(f->leaf_size, sizeof(struct page)),
+				      PAGES_PER_SECTION);
+	unsigned long start = PHYS_PFN(p->start * SZ_1M);
+	unsigned long end = min(nr_pfns, 4 * leaf);
+
+	if (p->size)
+		end = start + PHYS_PFN(p->size * SZ_1M);
+	if (p->half)
+		end -= PAGES_PER_SECTION / 2;
+	if (end > nr_pfns)
+		kunit_skip(test, "needs %u MiB of hidden RAM", p->start + p->size);
+	if (p->level != SECTIONS && !IS_ALIGNED(start | end, PHYS_PFN(memremap_compat_align())))
+		kunit_skip(test, "needs a direct map of pages smaller than %lu MiB",
+			   memremap_compat_align() / SZ_1M);
+	return new_span(test, p->level, first_pfn + start, end - start);
+}
 
 /*
- * Test that when a part of the range is there already, whichever it is, that part stays
- * what it is, and nothing else remains.
+ * The number of PMDs of memmap that are expected to be one leaf each, and of the pages
+ * from the altmap before the first of them. radix fills a PMD step by step, so that only
+ * the range limits it. Elsewhere, the memmap of a single section must cover it.
+ */
+static unsigned long whole_pmds(struct kunit *test, const struct span *s, unsigned long *head)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	unsigned long section = PAGES_PER_SECTION * sizeof(struct page);
+	unsigned long start = (unsigned long)pfn_to_page(s->pfn);
+	unsigned long end = start + s->nr * sizeof(struct page);
+	unsigned long addr, nr = 0;
+
+	*head = 0;
+	if (!f->base_pages || f->leaf_size != PMD_SIZE)
+		return 0;
+	for (addr = ALIGN(start, PMD_SIZE); addr + PMD_SIZE <= end; addr += PMD_SIZE) {
+		unsigned long offset = addr - (unsigned long)pfn_to_page(0);
+
+		if (!f->ram_fallback && offset / section != (offset + PMD_SIZE - 1) / section)
+			continue;
+		if (!nr++)
+			*head = (addr - PAGE_ALIGN(start)) >> PAGE_SHIFT;
+	}
+	return nr;
+}
+
+/* How the memmap of a range with an altmap is mapped. */
+struct mapped {
+	unsigned long huge;	/* leaves larger than a page that begin in it */
+	unsigned long base;	/* leaves of a page */
+	unsigned long inside;	/* pages of the window */
+	unsigned long missing;	/* pages that are not mapped */
+};
+
+static void count_mapped(const struct span *s, struct mapped *m)
+{
+	unsigned long window = s->altmap->base_pfn + s->altmap->reserve;
+	unsigned long start = (unsigned long)pfn_to_page(s->pfn);
+	unsigned long end = start + s->nr * sizeof(struct page);
+	unsigned long addr;
+
+	memset(m, 0, sizeof(*m));
+	for (addr = ALIGN_DOWN(start, PAGE_SIZE); addr < end; addr += PAGE_SIZE) {
+		struct vmemmap_altmap_leaf leaf = vmemmap_altmap_leaf(addr);
+		unsigned long pfn;
+
+		if (!leaf.size) {
+			m->missing++;
+			continue;
+		}
+		if (leaf.size == PAGE_SIZE)
+			m->base++;
+		else
+			m->huge += IS_ALIGNED(addr, leaf.size);
+		pfn = leaf.pfn + ((addr & (leaf.size - 1)) >> PAGE_SHIFT);
+		m->inside += pfn >= window && pfn - window < s->altmap->free;
+	}
+}
+
+/* Sets a window, and no more RAM than what cannot be in it where RAM would step in. */
+static void allow_window(struct kunit *test, struct span *s, unsigned long reserve,
+			 unsigned long free, unsigned long nr_ram)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+
+	set_altmap(s, reserve, free);
+	if (f->ram_fallback)
+		f->nr_good_allocs = nr_ram;
+}
+
+/*
+ * Test that a range that begins inside of a section needs exactly the pages of its own
+ * memmap, that these are all in the window, that each PMD that it fills is one leaf, and
+ * that a page less is refused without a trace.
+ */
+static void part_of_a_section_has_an_exact_fit(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct span *s = new_part(test, test->param_value);
+	unsigned long nr_ram, share = shares(test, s, &nr_ram);
+	unsigned long head, whole = whole_pmds(test, s, &head);
+	/* With this, the first huge page of the window is aligned, and no page skipped. */
+	unsigned long aligned = -(s->pfn + head) & (f->leaf_nr - 1);
+	unsigned long reserve;
+	struct machine before;
+	struct mapped m;
+
+	if (!share)
+		kunit_skip(test, "needs a range that fills a block of %lu KiB of memmap",
+			   f->leaf_size / SZ_1K);
+	look(test, &before);
+	if (share > 1) {
+		allow_window(test, s, aligned, share - 1, nr_ram);
+		expect_no_trace(test, s, add_span(s), &before);
+	}
+
+	/* Where base pages can make up for it, a window that is not aligned is enough, too. */
+	for (reserve = aligned; reserve <= aligned + f->base_pages; reserve++) {
+		allow_window(test, s, reserve, share, nr_ram);
+		add_ok(test, s);
+		KUNIT_EXPECT_EQ(test, s->altmap->alloc, share);
+		count_mapped(s, &m);
+		KUNIT_EXPECT_EQ(test, m.missing, 0);
+		KUNIT_EXPECT_EQ(test, m.inside, share);
+		if (f->base_pages) {
+			KUNIT_EXPECT_LE(test, m.huge, whole);
+			/* At most one PMD has to do with the pages that were skipped. */
+			KUNIT_EXPECT_GE(test, m.huge + (reserve != aligned), whole);
+			KUNIT_EXPECT_EQ(test, m.base + m.huge * f->leaf_nr, share + nr_ram);
+		}
+		fill(s);
+		expect_filled(test, s);
+		remove_span(s);
+		expect_unused(test, s->altmap);
+		expect_same_but_max_pfn(test, &before);
+	}
+}
+
+/*
+ * Test that if a part of the range is already there, whichever it is, that part does not
+ * change, and nothing else remains. Only sections are added: arch_add_memory() would
+ * remove the direct map of that part, and relies on its callers to prevent it.
  */
 static void part_that_is_there_stays(struct kunit *test)
 {
-	enum level level = ((const struct level_param *)test->param_value)->level;
 	unsigned long unit = sections_by_a_page(), pfn;
 	struct machine before, empty;
 
 	look(test, &empty);
 	for (pfn = first_pfn; pfn < first_pfn + 3 * unit; pfn += unit) {
-		/* memremap_pages() looks at both ends itself. */
-		struct span *old = new_span(test, level == DEVICE ? MEMORY : level, pfn, unit);
-		struct span *s = new_span(test, level, first_pfn, 3 * unit);
+		struct span *old = new_span(test, SECTIONS, pfn, unit);
+		struct span *s = new_span(test, SECTIONS, first_pfn, 3 * unit);
 
 		set_altmap(old, 0, unit / 2);
 		set_altmap(s, 0, unit / 2);
@@ -578,9 +766,51 @@ static void part_that_is_there_stays(struct kunit *test)
 		expect_filled(test, old);
 		remove_span(old);
 		expect_unused(test, old->altmap);
-		expect_same_but_max_pfn(test, &empty);
-		restore_max_pfn();
+		expect_same(test, &empty);
 	}
+}
+
+static const struct odd_range {
+	const char *name;
+	/* after the start of a section, and the size, in sub-sections */
+	unsigned int start, nr;
+} odd_ranges[] = {
+	{ "subsection", 0, 1 },
+	{ "nine_subsections", 0, 9 },
+	{ "second_subsection", 1, 1 },
+	{ "starts_after_a_subsection", 1, 7 },
+	{ "starts_and_ends_after_a_subsection", 1, 8 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(odd_ranges, odd_ranges, name);
+
+/*
+ * Test that memory that does not consist of whole sections is readable to its last page
+ * after it was added, or is refused without a trace.
+ */
+static void added_memory_is_readable_or_refused(struct kunit *test)
+{
+	const struct odd_range *o = test->param_value;
+	struct span *s = new_span(test, MEMORY, first_pfn + o->start * PAGES_PER_SUBSECTION,
+				  o->nr * PAGES_PER_SUBSECTION);
+	unsigned long pfn, unreadable = 0;
+	struct machine before;
+	int err;
+
+	look(test, &before);
+	err = add_span(s);
+	if (err) {
+		/* Not even all sub-sections of nvdimm can be added everywhere. */
+		KUNIT_EXPECT_FALSE(test, IS_ALIGNED(s->pfn | s->nr,
+						    PHYS_PFN(memremap_compat_align())));
+		expect_same(test, &before);
+		return;
+	}
+	for (pfn = s->pfn; pfn < s->pfn + s->nr; pfn++)
+		unreadable += !is_readable(pfn);
+	KUNIT_EXPECT_EQ(test, unreadable, 0);
+	remove_span(s);
+	expect_same_but_max_pfn(test, &before);
 }
 
 /* Test that memory below other memory does not lower max_pfn when it is added. */
@@ -778,6 +1008,57 @@ static void device_holds_its_memmap(struct kunit *test)
 }
 
 /*
+ * Test that a device that begins inside an early section takes no page of its altmap for
+ * the memmap that is there since boot, and that its removal leaves that memmap alone.
+ *
+ * One trace is by design: the section remains marked as one that had device memory.
+ */
+static void device_in_an_early_section_has_an_exact_fit(struct kunit *test)
+{
+	const unsigned long early = PHYS_PFN((u64)early_mib * SZ_1M), reserve = 2;
+	const unsigned long nr = PAGES_PER_SECTION + PAGES_PER_SECTION / 2;
+	unsigned long share;
+	struct machine before;
+	struct span *s;
+	int round;
+
+	if (!early)
+		kunit_skip(test, "needs hidden RAM inside an early section, see early_mib=");
+	KUNIT_ASSERT_LT(test, early, PAGES_PER_SECTION);
+	KUNIT_ASSERT_TRUE(test, IS_ALIGNED(early, PAGES_PER_SUBSECTION));
+	KUNIT_ASSERT_TRUE(test, early_section(__pfn_to_section(first_pfn - 1)));
+	KUNIT_ASSERT_EQ(test, region_intersects(PFN_PHYS(first_pfn - early), PFN_PHYS(early),
+						IORESOURCE_SYSTEM_RAM, IORES_DESC_NONE),
+			REGION_DISJOINT);
+	KUNIT_ASSERT_FALSE(test, is_readable(first_pfn - early));
+
+	s = new_span(test, DEVICE, first_pfn, nr);
+	s->pfn -= early;
+	s->nr += early;
+	s->pgmap.range.start = PFN_PHYS(s->pfn);
+	share = altmap_share(test, s);
+	KUNIT_EXPECT_EQ(test, share, memmap_nr(nr));
+	look(test, &before);
+	for (round = 0; round < 3; round++) {
+		set_altmap(s, reserve, share - 1);
+		expect_no_trace(test, s, add_span(s), &before);
+		KUNIT_EXPECT_FALSE(test, is_readable(s->pfn));
+
+		set_altmap(s, reserve, share);
+		add_ok(test, s);
+		KUNIT_EXPECT_EQ(test, s->altmap->alloc, share);
+		expect_filled(test, s);
+		remove_span(s);
+		expect_unused(test, s->altmap);
+		expect_same_but_max_pfn(test, &before);
+		KUNIT_EXPECT_FALSE(test, is_readable(s->pfn));
+		KUNIT_EXPECT_TRUE(test, early_section(__pfn_to_section(first_pfn - 1)));
+		KUNIT_EXPECT_NE(test, vmemmap_altmap_leaf((unsigned long)pfn_to_page(s->pfn)).size,
+				0);
+	}
+}
+
+/*
  * Test that all struct pages of large folios have memory of their own when there is an
  * altmap, though there is less to be had without one.
  */
@@ -852,6 +1133,10 @@ static int set_blocks(bool online)
 	     addr += memory_block_size_bytes()) {
 		struct memory_block *mem = get_block(PHYS_PFN(addr));
 
+		if (!mem) {
+			err = -ENODEV;
+			break;
+		}
 		/* So that nothing moves in that could not move out. */
 		mem->online_type = MMOP_ONLINE_MOVABLE;
 		err = online ? device_online(&mem->dev) : device_offline(&mem->dev);
@@ -1012,19 +1297,67 @@ static void taken_section_is_rolled_back(struct kunit *test)
 	expect_block(test, PHYS_PFN(start + size));
 }
 
+/*
+ * Test that when memory for the memmap of blocks runs out, in the first section or in a
+ * later one, no section, block or resource remains, and that the blocks can be added when
+ * there is enough. With powerpc's sections of 16 MiB, that is in the midst of a block.
+ */
+static void failed_block_leaves_no_trace(struct kunit *test)
+{
+	const u64 size = 2 * memory_block_size_bytes(), start = first_block(test);
+	struct vmemmap_altmap_fixture *f = test->priv;
+	unsigned long leaves = PHYS_PFN(size) * sizeof(struct page) / f->leaf_size;
+	/* Base pages, or blocks, and page tables for them. */
+	unsigned long limit = 2 * max(memmap_nr(PHYS_PFN(size)), 16);
+	struct span *s = new_span(test, MEMORY, PHYS_PFN(start), PHYS_PFN(size));
+	unsigned long nr_ram, share = shares(test, s, &nr_ram);
+	unsigned long nr, step = max(leaves / 16, 1);
+	struct machine before, now;
+	int err = 0;
+
+	/* The memmap of boot memory may be in a block that also describes all of this. */
+	if (!share && !nr_ram)
+		kunit_skip(test, "needs memory blocks whose memmap is not there yet");
+	look(test, &before);
+	for (nr = 0; nr <= limit; nr += step) {
+		f->nr_good_allocs = nr;
+		err = add_memory(first_memory_node, start, size, MHP_NONE);
+		if (!err)
+			break;
+		KUNIT_EXPECT_EQ_MSG(test, err, -ENOMEM, "%pe with %lu blocks of RAM",
+				    ERR_PTR(err), nr);
+		expect_same(test, &before);
+	}
+	f->nr_good_allocs = UINT_MAX;
+	KUNIT_ASSERT_EQ(test, err, 0);
+	blocks_start = start;
+	blocks_size = size;
+	KUNIT_EXPECT_GE(test, nr, 1);
+	KUNIT_EXPECT_GE(test, nr, leaves);
+	look(test, &now);
+	KUNIT_EXPECT_EQ(test, now.blocks - before.blocks, 2);
+	KUNIT_EXPECT_EQ(test, now.resources - before.resources, 1);
+	KUNIT_ASSERT_EQ(test, remove_blocks(), 0);
+	expect_same_but_max_pfn(test, &before);
+}
+
 static struct kunit_case memory_hotplug_altmap_cases[] = {
-	KUNIT_CASE(invalid_altmap_is_refused),
+	KUNIT_CASE_PARAM(malformed_altmap_is_refused, malformeds_gen_params),
 	KUNIT_CASE(misaligned_range_is_refused),
 	KUNIT_CASE_PARAM(failed_add_leaves_no_trace, failures_gen_params),
-	KUNIT_CASE_PARAM(part_that_is_there_stays, levels_with_care_gen_params),
+	KUNIT_CASE_PARAM(part_of_a_section_has_an_exact_fit, parts_gen_params),
+	KUNIT_CASE(part_that_is_there_stays),
+	KUNIT_CASE_PARAM(added_memory_is_readable_or_refused, odd_ranges_gen_params),
 	KUNIT_CASE(lower_memory_leaves_max_pfn),
 	KUNIT_CASE_PARAM(neighbours_go_in_any_order, neighbours_gen_params),
 	KUNIT_CASE_PARAM(many_cycles_leak_nothing, levels_gen_params),
 	KUNIT_CASE(device_holds_its_memmap),
+	KUNIT_CASE(device_in_an_early_section_has_an_exact_fit),
 	KUNIT_CASE(large_folios_keep_their_memmap_with_an_altmap),
 	KUNIT_CASE(block_holds_its_memmap),
 	KUNIT_CASE(taken_block_id_is_rolled_back),
 	KUNIT_CASE(taken_section_is_rolled_back),
+	KUNIT_CASE(failed_block_leaves_no_trace),
 	{}
 };
 

@@ -9,10 +9,10 @@
  *  - Sections take one block of PMD_SIZE after the other from the altmap.
  *  - When the altmap has no room for a section, that is -ENOMEM: System RAM does
  *    not step in, and the sections before it stay as they are.
- *  - With an altmap, whatever fails is undone by vmemmap_populate() itself.
  *  - Less than a section takes base pages, of the altmap if there is one.
- *  - Each page of a mixed memmap returns to its owner, and a huge page does when the
- *    last of its parts goes.
+ *  - Each page of a mixed memmap returns to its owner.
+ *  - A huge page that is freed in parts is returned with the last part.
+ *  - The page table of memmap that HVO has split is accounted for.
  *  - To populate what is populated changes nothing.
  *
  * For what all architectures have in common, see mm/tests/vmemmap_altmap_kunit.c.
@@ -24,6 +24,7 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/moduleparam.h>
+#include <linux/pgalloc.h>
 #include <linux/pgtable.h>
 #include <linux/uaccess.h>
 
@@ -43,6 +44,23 @@ static unsigned long leaf_pfn(struct kunit *test, unsigned int unit)
 
 	KUNIT_EXPECT_EQ_MSG(test, leaf.size, PMD_SIZE, "section %u", unit);
 	return leaf.pfn;
+}
+
+/* The case is about base pages, in the terms of the fixture: a unit is a page. */
+static void count_in_pages(struct vmemmap_altmap_fixture *f)
+{
+	f->unit_size = PAGE_SIZE;
+	f->unit_nr = 1;
+}
+
+/* Pages of System RAM that are used for memmap, without page tables. */
+static long ram_used(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmemmap_altmap_counters now;
+
+	vmemmap_altmap_count(f, &now);
+	return now.ram - f->before.ram - (now.tables - f->before.tables);
 }
 
 /* Test that the page tables have as many levels as this machine was started for. */
@@ -156,7 +174,7 @@ static void exhausted_altmap_takes_no_ram(struct kunit *test)
 	struct vmem_altmap *altmap = vmemmap_altmap_new(f, 0, PMD_NR - 1);
 
 	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate(f, 0, 1, altmap), -ENOMEM);
-	vmemmap_altmap_expect_as_before(f);
+	KUNIT_EXPECT_EQ(test, ram_used(test), 0);
 	vmemmap_altmap_free(f, 0, 1, altmap);
 	vmemmap_altmap_expect_as_before(f);
 }
@@ -206,22 +224,6 @@ static void fragmented_ram_gives_base_pages(struct kunit *test)
 	vmemmap_altmap_expect_as_before(f);
 }
 
-/* The case is about base pages, in the terms of the fixture: a unit is a page. */
-static void count_in_pages(struct vmemmap_altmap_fixture *f)
-{
-	f->unit_size = PAGE_SIZE;
-	f->unit_nr = 1;
-}
-
-static long ram_used(struct kunit *test)
-{
-	struct vmemmap_altmap_fixture *f = test->priv;
-	struct vmemmap_altmap_counters now;
-
-	vmemmap_altmap_count(f, &now);
-	return now.ram - f->before.ram - (now.tables - f->before.tables);
-}
-
 /*
  * Test that less than a section is mapped by base pages, one after the other, and
  * takes those of the altmap if there is one.
@@ -258,74 +260,39 @@ static void part_of_a_section_takes_base_pages(struct kunit *test)
 }
 
 /*
- * Test that a range that does not fit is undone by the one who could not populate
- * it, half way through: a huge page, base pages beside others that were there
- * before, and base pages in a new table. What was there before stays.
- */
-static void failure_is_undone_where_it_happens(struct kunit *test)
-{
-	struct vmemmap_altmap_fixture *f = test->priv;
-	struct vmem_altmap *altmap = vmemmap_altmap_new(f, 3, 2 * PMD_NR + 20);
-	unsigned long start = vmemmap_altmap_addr(f, 0), end = start + 3 * PMD_SIZE;
-	struct vmemmap_altmap_counters before;
-	u64 salt;
-
-	count_in_pages(f);
-	/* In the midst of the second huge page. */
-	vmemmap_altmap_populate_ok(f, PMD_NR + 5, 10, altmap);
-	salt = vmemmap_altmap_fill(f, PMD_NR + 5, 10);
-	vmemmap_altmap_count(f, &before);
-	struct vmem_altmap copy = *altmap;
-
-	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate_range(f, start, end, altmap), -ENOMEM);
-	vmemmap_altmap_expect_same(f, &before);
-	KUNIT_EXPECT_MEMEQ(test, altmap, &copy, sizeof(copy));
-	vmemmap_altmap_expect_filled(f, PMD_NR + 5, 10, salt);
-
-	/* What does fit then is not in anybody's way. */
-	end = start + 2 * PMD_SIZE;
-	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate_range(f, start, end, altmap), 0);
-	KUNIT_EXPECT_EQ(test, altmap->alloc, 2 * PMD_NR);
-	vmemmap_altmap_expect_filled(f, PMD_NR + 5, 10, salt);
-	vmemmap_altmap_expect_usable(f, 0, 2 * PMD_NR);
-	vmemmap_altmap_free_range(f, start, start + 3 * PMD_SIZE, altmap);
-	vmemmap_altmap_expect_as_before(f);
-}
-
-/*
- * Test that whichever block of System RAM is the one that is missing, page table or
- * memmap, nothing is left of the range. With an altmap before anyone cleans up.
+ * Test that whichever block of System RAM is missing, page table or memmap, the caller's
+ * clean-up leaves nothing of the range.
  */
 static void any_block_of_ram_may_be_missing(struct kunit *test)
 {
 	struct vmemmap_altmap_fixture *f = test->priv;
 	struct vmem_altmap *altmap = vmemmap_altmap_backing(f, 1, 4 * PMD_NR);
-	unsigned long start = vmemmap_altmap_addr(f, 0) + PMD_SIZE / 2;
-	unsigned long end = start + 2 * PMD_SIZE;
+	/* A PMD, and base pages in two page tables beside it. */
+	const unsigned int nr_edge = 8, limit = 32;
+	unsigned long start = vmemmap_altmap_addr(f, 1) - nr_edge * PAGE_SIZE;
+	unsigned long end = vmemmap_altmap_addr(f, 2) + nr_edge * PAGE_SIZE;
 	struct vmemmap_altmap_counters now;
 	unsigned int nr;
 	int err;
 
-	for (nr = 0; nr < 16; nr++) {
+	for (nr = 0; nr < limit; nr++) {
 		f->nr_good_allocs = nr;
 		err = vmemmap_altmap_populate_range(f, start, end, altmap);
 		if (!err)
 			break;
 		KUNIT_EXPECT_EQ(test, err, -ENOMEM);
+		vmemmap_altmap_free_range(f, start, end, altmap);
+		vmemmap_altmap_expect_as_before(f);
 		if (altmap) {
-			vmemmap_altmap_expect_as_before(f);
 			KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
 			KUNIT_EXPECT_EQ(test, altmap->align, 0);
 		}
-		vmemmap_altmap_free_range(f, start, end, altmap);
-		vmemmap_altmap_expect_as_before(f);
 	}
-	KUNIT_EXPECT_EQ(test, err, 0);
+	KUNIT_ASSERT_EQ(test, err, 0);
 	vmemmap_altmap_count(f, &now);
-	/* The last table of base pages is missing as well as the first. */
-	KUNIT_EXPECT_EQ(test, nr, altmap ? now.tables - f->before.tables :
-				  now.tables - f->before.tables + 3);
-	KUNIT_EXPECT_GE(test, nr, 3);
+	KUNIT_EXPECT_EQ(test, nr, now.tables - f->before.tables +
+			(altmap ? 0 : nr_edge + 1 + nr_edge));
+	KUNIT_EXPECT_GE(test, now.tables - f->before.tables, 2);
 	vmemmap_altmap_free_range(f, start, end, altmap);
 }
 
@@ -396,6 +363,29 @@ static void sub_sections_share_nothing(struct kunit *test)
 			KUNIT_EXPECT_EQ(test, altmap[k]->alloc, 0);
 	}
 	vmemmap_altmap_expect_as_before(f);
+}
+
+/*
+ * Test that if a page table was there before, an altmap's base pages are mapped beside
+ * those of System RAM, and that each of them returns to its owner.
+ */
+static void base_pages_beside_others_return_to_their_owner(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = vmemmap_altmap_new(f, 0, 2 * PMD_NR);
+	unsigned long start = vmemmap_altmap_addr(f, 0);
+
+	count_in_pages(f);
+	vmemmap_altmap_populate_ok(f, 0, PMD_NR / 4, NULL);
+	KUNIT_ASSERT_EQ(test, vmemmap_altmap_populate_range(f, start, start + 2 * PMD_SIZE,
+							    altmap), 0);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, PMD_NR + PMD_NR * 3 / 4);
+	KUNIT_EXPECT_EQ(test, ram_used(test), PMD_NR / 4);
+
+	vmemmap_altmap_free_range(f, start, start + 2 * PMD_SIZE, altmap);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	vmemmap_altmap_expect_as_before(f);
+	vmemmap_altmap_expect_device_intact(f);
 }
 
 /*
@@ -495,6 +485,82 @@ static void part_of_a_huge_page_can_be_used_again(struct kunit *test)
 	}
 }
 
+/* Mappings of four PMDs in a row, before a range across them is populated. */
+static const struct row {
+	const char *name;
+	/* what is there: nothing, a page table, or a huge page */
+	enum { EMPTY, TABLE, LEAF } pmd[4];
+	/* the range, in quarters of a PMD */
+	unsigned int start, end;
+} rows[] = {
+	{ "starts_in_nothing_ends_in_a_leaf", { EMPTY, LEAF }, 3, 5 },
+	{ "starts_in_a_leaf_ends_in_nothing", { LEAF, EMPTY }, 3, 5 },
+	{ "starts_in_a_table_ends_in_a_leaf", { TABLE, LEAF }, 3, 5 },
+	{ "table_nothing_leaf", { TABLE, EMPTY, LEAF }, 1, 11 },
+	{ "leaf_nothing_table", { LEAF, EMPTY, TABLE }, 1, 11 },
+	{ "leaf_within", { EMPTY, LEAF, EMPTY }, 3, 9 },
+	{ "leaves_at_both_ends", { LEAF, EMPTY, TABLE, LEAF }, 2, 14 },
+};
+
+static const void *rows_gen_params(struct kunit *test, const void *prev, char *desc)
+{
+	/* Each row twice: first from System RAM, then from an altmap. */
+	unsigned long i = prev ? (unsigned long)prev : 0;
+
+	if (i == 2 * ARRAY_SIZE(rows))
+		return NULL;
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s_%s", rows[i / 2].name, i % 2 ? "altmap" : "ram");
+	return (void *)(i + 1);
+}
+
+/*
+ * Test that populating a range across huge pages, page tables and nothing leaves the
+ * struct pages that are there alone, and makes the whole range usable.
+ */
+static void range_keeps_the_mappings_that_it_meets(struct kunit *test)
+{
+	unsigned long i = (unsigned long)test->param_value - 1;
+	const struct row *row = &rows[i / 2];
+	struct vmemmap_altmap_fixture *f = test->priv;
+	struct vmem_altmap *altmap = i % 2 ? vmemmap_altmap_new(f, 0, 5 * PMD_NR) : NULL;
+	unsigned long hole = vmemmap_altmap_addr(f, 0), quarter = PMD_SIZE / 4;
+	unsigned long start = hole + row->start * quarter, end = hole + row->end * quarter;
+	unsigned long addr, wrong = 0;
+	unsigned int k;
+
+	for (k = 0; k < ARRAY_SIZE(row->pmd); k++)
+		if (row->pmd[k] == LEAF)
+			vmemmap_altmap_populate_ok(f, k, 1, NULL);
+	count_in_pages(f);
+	for (k = 0; k < ARRAY_SIZE(row->pmd); k++)
+		if (row->pmd[k] == TABLE)
+			vmemmap_altmap_populate_ok(f, k * PMD_NR, PMD_NR / 4, NULL);
+	/* Empty words are what a page table would be made of. */
+	for (addr = hole; addr < hole + 4 * PMD_SIZE; addr += PAGE_SIZE)
+		if (vmemmap_altmap_leaf(addr).size)
+			memset((void *)addr, 0, PAGE_SIZE);
+
+	KUNIT_ASSERT_EQ(test, vmemmap_altmap_populate_range(f, start, end, altmap), 0);
+	for (k = 0; k < ARRAY_SIZE(row->pmd); k++) {
+		addr = hole + k * PMD_SIZE;
+		if (row->pmd[k] == LEAF) {
+			KUNIT_EXPECT_EQ(test, vmemmap_altmap_leaf(addr).size, PMD_SIZE);
+			wrong += !!memchr_inv((void *)addr, 0, PMD_SIZE);
+		} else if (row->pmd[k] == TABLE) {
+			wrong += !!memchr_inv((void *)addr, 0, PMD_SIZE / 4);
+		}
+	}
+	KUNIT_EXPECT_EQ_MSG(test, wrong, 0, "struct pages were overwritten");
+	for (addr = start; addr < end; addr += PAGE_SIZE)
+		KUNIT_ASSERT_NE_MSG(test, vmemmap_altmap_leaf(addr).size, 0, "at %#lx", addr - hole);
+
+	/* The whole of what is mapped goes at once. */
+	vmemmap_altmap_free_range(f, hole, hole + 4 * PMD_SIZE, altmap);
+	if (altmap)
+		KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	vmemmap_altmap_expect_as_before(f);
+}
+
 /*
  * Test that a huge page of the altmap describes nothing but the altmap's own range,
  * even if more is asked for: of a range that ends a pfn too early, the last one is
@@ -535,8 +601,8 @@ static const struct boundary {
 KUNIT_ARRAY_PARAM_DESC(boundaries, boundaries, name);
 
 /*
- * Test that a range across the boundary of an upper page table is populated, freed,
- * and undone like any other.
+ * Test that a range across the boundary of an upper page table is populated and freed
+ * like any other, also after a failure.
  */
 static void range_crosses_upper_tables(struct kunit *test)
 {
@@ -566,10 +632,45 @@ static void range_crosses_upper_tables(struct kunit *test)
 	vmemmap_altmap_expect_as_before(f);
 
 	altmap = vmemmap_altmap_new(f, 1, f->nr_units * PMD_NR - 1);
-	struct vmem_altmap copy = *altmap;
-
 	KUNIT_EXPECT_EQ(test, vmemmap_altmap_populate_range(f, start, end, altmap), -ENOMEM);
-	KUNIT_EXPECT_MEMEQ(test, altmap, &copy, sizeof(copy));
+	vmemmap_altmap_free_range(f, start, end, altmap);
+	KUNIT_EXPECT_EQ(test, altmap->alloc, 0);
+	vmemmap_altmap_expect_as_before(f);
+}
+
+/*
+ * Test that the page table of a huge page that HVO has split is no longer accounted for
+ * after it was freed. HVO allocates it by pte_alloc_one_kernel().
+ */
+static void split_huge_page_is_unaccounted(struct kunit *test)
+{
+	struct vmemmap_altmap_fixture *f = test->priv;
+	unsigned long addr = vmemmap_altmap_addr(f, 0), pfn, i;
+	struct ptdesc *table;
+	pte_t *ptes;
+	int accounted;
+
+	vmemmap_altmap_populate_ok(f, 0, 1, NULL);
+	pfn = leaf_pfn(test, 0);
+	ptes = pte_alloc_one_kernel(&init_mm);
+	KUNIT_ASSERT_NOT_NULL(test, ptes);
+	for (i = 0; i < PMD_NR; i++)
+		set_pte_at(&init_mm, addr + i * PAGE_SIZE, ptes + i,
+			   pfn_pte(pfn + i, PAGE_KERNEL));
+	/* Each page of the block is now freed on its own. */
+	split_page(pfn_to_page(pfn), PMD_ORDER);
+	table = virt_to_ptdesc(ptes);
+	page_ref_inc(ptdesc_page(table));
+	pmd_populate_kernel(&init_mm, pmd_off_k(addr), ptes);
+	vmemmap_altmap_expect_usable(f, 0, 1);
+
+	vmemmap_altmap_free(f, 0, 1, NULL);
+	accounted = PageTable(ptdesc_page(table));
+	KUNIT_EXPECT_FALSE_MSG(test, accounted, "the page table still counts in NR_PAGETABLE");
+	if (accounted)
+		pagetable_dtor(table);
+	KUNIT_EXPECT_EQ(test, page_ref_count(ptdesc_page(table)), 1);
+	pagetable_free(table);
 	vmemmap_altmap_expect_as_before(f);
 }
 
@@ -583,13 +684,15 @@ static struct kunit_case vmem_altmap_x86_cases[] = {
 	KUNIT_CASE_PARAM(populated_section_is_not_populated_twice, vmemmap_altmap_backings),
 	KUNIT_CASE(fragmented_ram_gives_base_pages),
 	KUNIT_CASE_PARAM(part_of_a_section_takes_base_pages, vmemmap_altmap_backings),
-	KUNIT_CASE(failure_is_undone_where_it_happens),
 	KUNIT_CASE_PARAM(any_block_of_ram_may_be_missing, vmemmap_altmap_backings),
 	KUNIT_CASE_PARAM(sub_sections_share_nothing, sub_sections_gen_params),
+	KUNIT_CASE(base_pages_beside_others_return_to_their_owner),
 	KUNIT_CASE(mixed_memmap_returns_to_its_owners),
 	KUNIT_CASE_PARAM(huge_page_goes_with_its_last_part, vmemmap_altmap_backings),
 	KUNIT_CASE_PARAM(part_of_a_huge_page_can_be_used_again, vmemmap_altmap_backings),
+	KUNIT_CASE_PARAM(range_keeps_the_mappings_that_it_meets, rows_gen_params),
 	KUNIT_CASE(huge_page_describes_only_its_range),
+	KUNIT_CASE(split_huge_page_is_unaccounted),
 	KUNIT_CASE_PARAM(range_crosses_upper_tables, boundaries_gen_params),
 	{}
 };
