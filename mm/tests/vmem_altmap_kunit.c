@@ -270,9 +270,12 @@ static void exhaustion_changes_nothing(struct kunit *test)
 static void size_0_is_refused(struct kunit *test)
 {
 	struct vmem_altmap altmap = altmap_of(BASE, 1, 16);
+	/* Here, no alignment can make up for a missing check. */
+	struct vmem_altmap at_pfn_0 = altmap_of(0, 0, 16);
 	const struct vmem_altmap before = altmap;
 
 	KUNIT_EXPECT_NULL(test, altmap_alloc_block_buf(0, &altmap));
+	KUNIT_EXPECT_NULL(test, altmap_alloc_block_buf(0, &at_pfn_0));
 	KUNIT_EXPECT_MEMEQ(test, &altmap, &before, sizeof(before));
 }
 
@@ -505,14 +508,17 @@ static void page_in_use_is_never_handed_out_again(struct kunit *test)
 		for (int freed = 0; freed < 4; freed++) {
 			struct vmem_altmap rest;
 			unsigned long pfn;
+			int served;
 
 			vmem_altmap_free(&altmap, nr[order[freed]]);
 			in_use[order[freed]] = false;
 
 			memcpy(&rest, &altmap, sizeof(rest));
+			served = 0;
 			for (int page = 0; page < 64; page++) {
 				if (vmem_altmap_alloc(&rest, 1, &pfn))
 					break;
+				served++;
 				for (int i = 0; i < 4; i++) {
 					if (!in_use[i] || pfn < first[i] || pfn >= first[i] + nr[i])
 						continue;
@@ -521,6 +527,8 @@ static void page_in_use_is_never_handed_out_again(struct kunit *test)
 					return;
 				}
 			}
+			/* After the last free, all pages are available. */
+			KUNIT_EXPECT_EQ(test, served, freed < 3 ? nr_untouched(&altmap) : 63);
 		}
 	}
 }
