@@ -552,7 +552,8 @@ static void range_keeps_the_mappings_that_it_meets(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ_MSG(test, wrong, 0, "struct pages were overwritten");
 	for (addr = start; addr < end; addr += PAGE_SIZE)
-		KUNIT_ASSERT_NE_MSG(test, vmemmap_altmap_leaf(addr).size, 0, "at %#lx", addr - hole);
+		KUNIT_ASSERT_NE_MSG(test, vmemmap_altmap_leaf(addr).size, 0, "at %#lx",
+				    addr - hole);
 
 	/* The whole of what is mapped goes at once. */
 	vmemmap_altmap_free_range(f, hole, hole + 4 * PMD_SIZE, altmap);
