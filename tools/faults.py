@@ -34,7 +34,7 @@ def faults(names):
 
 def table(tables):
     """The lines of the table in docs/behaviours.md."""
-    yield "| mutant | in | seen in | cases |"
+    yield "| mutant | in | killed in | cases |"
     yield "|---|---|---|---|"
     for name, fault in tables.items():
         yield (f"| `{name}`{' (broad)' if fault.get('broad') else ''} | {fault['file']} | {fault['env']} | "
