@@ -25,6 +25,7 @@ ENVIRONMENT = f"""
 like = "x86_64"
 kernel_args = ["printk.time=1", "vmem_altmap_x86_kunit.levels=4", "memory_hotplug.memmap_on_memory=1"]
 suites = {SUITES}
+skips = []
 default = false
 """
 KO = {
