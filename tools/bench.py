@@ -16,6 +16,7 @@ import shutil
 import sys
 import time
 
+import environments
 import prereq
 import run
 import verdict
@@ -49,7 +50,7 @@ def environment(envs):
     """The environment of the bench: not what makes kernels slow to find more, and no suites but ours."""
     env = envs[ENVIRONMENT]
     return {**env, "build": "bench", "kunitconfig": [DIRECTORY], "suites": [SUITE], "skips": [],
-            "kconfig_add": [line for line in env["kconfig_add"] if not line.startswith("CONFIG_DEBUG_")]}
+            "configs": [name for name in env["configs"] if name != "debug"]}
 
 
 def overlay(work):
@@ -203,7 +204,7 @@ def main():
     hold(str(OUT))
     shutil.rmtree(OUT / "bench", ignore_errors=True)
     (OUT / "bench.json").unlink(missing_ok=True)
-    env = environment(run.environments())
+    env = environment(environments.load())
     prereq.ensure([env])
     measured = {}
     for kernel in KERNELS:

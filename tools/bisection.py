@@ -18,6 +18,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import environments
 import prereq
 import run
 import series
@@ -68,7 +69,7 @@ class Kernel:
         arch = env["arch"].replace("powerpcle", "powerpc")
         self.arch = f"arch/{arch.replace('x86_64', 'x86')}"
         self.words = ["make", "-s", f"-j{os.cpu_count()}", f"ARCH={arch}", f"O={self.build}", "W=1",
-                      f"CROSS_COMPILE={env['cross_compile']}", *env["make_options"]]
+                      f"CROSS_COMPILE={env['cross_compile']}"]
 
     def check_out(self, commit):
         git("read-tree", "--reset", "-u", commit, cwd=self.source)      # files that do not change keep their times
@@ -76,7 +77,7 @@ class Kernel:
     def configure(self, head):
         """Save the configuration at the commit `head`, which has all symbols, as self.saved."""
         files = {path: blob for path, blob in series.blobs(self.tree, head, self.touched).items() if "config" in path.lower()}
-        inputs = digest([self.env[field] for field in run.BUILD_FIELDS], self.settings, files)
+        inputs = digest(environments.inputs(self.env), self.settings, files)
         self.saved = self.build / f"{inputs[:16]}.config"
         if not self.saved.exists():
             self.build.mkdir(parents=True, exist_ok=True)
@@ -156,7 +157,7 @@ class Kernel:
 
 
 def main():
-    envs = run.choose(os.environ.get("ENV", "").strip() or DEFAULT)
+    envs = environments.choose(os.environ.get("ENV", "").strip() or DEFAULT)
     prereq.ensure([{**env, "qemu": "", "needs": [need for need in env["needs"] if need.endswith(".h")]} for env in envs])     # no guest
     hold("bisect")
     one = series.chosen()

@@ -20,6 +20,7 @@ import tomllib
 from pathlib import Path
 
 import base
+import environments
 import prereq
 import series
 import teeth
@@ -160,7 +161,7 @@ def whitespace(repo):
 
 
 def kunitconfig(repo):
-    for name in some(repo.matching("*.kunitconfig"), ".kunitconfig files"):
+    for name in some(repo.matching("*.kunitconfig", "tools/configs/*.config"), ".kunitconfig files"):
         for number, line in enumerate(repo.read(name).splitlines(), 1):
             option = r"(CONFIG_\w+=(y|m|n|-?\d+|0x[0-9a-fA-F]+|\".*\")|# CONFIG_\w+ is not set)"
             if line.strip() and not re.fullmatch(option, line) and not re.match(r"#(?! ?CONFIG_)", line):
@@ -191,14 +192,6 @@ def kunit_cases(repo):
     return found
 
 
-def environments(repo):
-    """{name: table} of tools/environments.toml."""
-    tables = tomllib.loads(repo.read("tools/environments.toml"))
-    for name, table in tables.items():
-        tables[name] = {**tables.get(table.get("like"), {}), **table}       # like an earlier one, so that is complete
-    return tables
-
-
 def runs(case, env):
     """Whether `suite.case` runs in the environment with the table `env`."""
     return case.split(".")[0] in env.get("suites", ()) and not any(fnmatch.fnmatch(case, glob) for glob in env.get("skips", ()))
@@ -210,7 +203,7 @@ def behaviours(repo, count=BEHAVIOURS):
         yield f"{doc}: missing"
         return
     text = repo.read(doc)
-    envs = environments(repo)
+    envs = environments.load(repo.root)
     known = kunit_cases(repo)
     if not known:
         yield "no KUnit suite found among the kernel files"
@@ -272,7 +265,7 @@ def left_out(repo):
     if found := list(teeth.problems(tables, patches)):
         yield from found
         return
-    known, envs = kunit_cases(repo), environments(repo)
+    known, envs = kunit_cases(repo), environments.load(repo.root)
     for name, table in tables.items():
         for env, cases in ({} if "none" in table else teeth.seen(table)).items():
             if env not in envs:
@@ -346,7 +339,7 @@ def kernel_doc(repo):
 
 CHECKS = (
     ("python syntax", python_syntax), ("shell syntax", shell_syntax), ("shellcheck", shellcheck), ("SPDX lines", spdx),
-    ("file sizes", sizes), ("white space", whitespace), (".kunitconfig files", kunitconfig), ("links in *.md", links),
+    ("file sizes", sizes), ("white space", whitespace), ("Kconfig fragments", kunitconfig), ("links in *.md", links),
     ("docs/behaviours.md", behaviours), ("tools/faults.toml", faults), (teeth.DATA, left_out),
     ("patches and files agree", series_check), ("git am on the base", series_am),
     ("checkpatch.pl --strict", checkpatch), ("kernel-doc", kernel_doc),

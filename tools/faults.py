@@ -16,6 +16,7 @@ import re
 import sys
 import tomllib
 
+import environments
 import kvm_probe
 import prereq
 import run
@@ -102,9 +103,9 @@ def prove(kind, place, wanted, overlay):
     overlay(work, name, table) gives the files that differ from the tree of the series, which is
     rebuilt at the end. Logs go to the directory `place` in out/, results to its namesake with .json.
     """
-    asked = {env["name"] for env in run.choose(os.environ.get("ENV", "").strip() or "all")}
+    asked = {env["name"] for env in environments.choose(os.environ.get("ENV", "").strip() or "all")}
     named = " ".join({env for table in wanted.values() for env in seen(table)})
-    envs = {env["name"]: env for env in run.choose(named) if env["name"] in asked}
+    envs = {env["name"]: env for env in environments.choose(named) if env["name"] in asked}
     wanted = {name: table for name, table in wanted.items() if envs.keys() & seen(table).keys()}
     if not wanted:
         raise Stop(f"nothing to be seen in ENV={os.environ['ENV']}")

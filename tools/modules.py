@@ -24,6 +24,7 @@ import sys
 import time
 from pathlib import Path
 
+import environments
 import kvm_probe
 import prereq
 import run
@@ -51,8 +52,8 @@ def environment(env, work):
     """`env` with its suites as modules, in a build of its own."""
     text = "\n".join((work.path / top / ".kunitconfig").read_text(encoding="utf-8") for top in env["kunitconfig"])
     suites = re.findall(r"^(CONFIG_\w+_KUNIT_TEST)=y$", text, re.M)
-    return {**env, "build": f"{env['build']}-modules", "kconfig_own":
-            env["kconfig_own"] + KCONFIG + [f"{name}=m" for name in dict.fromkeys(suites)]}
+    return {**env, "build": f"{env['build']}-modules", "kconfig_add":
+            env["kconfig_add"] + KCONFIG + [f"{name}=m" for name in dict.fromkeys(suites)]}
 
 
 def build(kunit, work, env, log):
@@ -283,7 +284,7 @@ def main():
     start = time.monotonic()
     if len(sys.argv) > 1:
         raise Stop(f"modules.py takes no arguments: {sys.argv[1]}")
-    chosen = run.choose(os.environ.get("ENV", "").strip() or "x86_64")
+    chosen = environments.choose(os.environ.get("ENV", "").strip() or "x86_64")
     if len(chosen) != 1 or chosen[0]["arch"] != os.uname().machine:
         raise Stop("ENV is one environment whose programs this machine can run, such as x86_64: busybox is Debian's")
     hold(str(OUT))

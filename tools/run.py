@@ -20,17 +20,16 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 import xml.etree.ElementTree
 from pathlib import Path
 
+import environments
 import kvm_probe
 import prereq
 import verdict
 import worktree
-from common import CACHE, OUT, SERIES, Stop, disk_full, hold, marked, need_space, run_main, say, spawn, step, write
+from common import CACHE, OUT, Stop, disk_full, hold, marked, need_space, run_main, say, spawn, step, write
 
-BUILD_FIELDS = ("arch", "kunitconfig", "kconfig_add", "kconfig_own", "make_options", "cross_compile")
 BUILD_MIB = 900         # a build directory and its share of the compiler cache
 SCHEMA = 1
 GRACE = 5               # seconds that kunit.py may take beyond its own timeout, and again to end
@@ -38,29 +37,6 @@ COMPILER_ERROR = re.compile(r"error:|ERROR: modpost: |fatal:|undefined reference
 # Set by our caller or the user's habits, and poison for a kernel build.
 DROPPED = ("ARCH", "CROSS_COMPILE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "GNUMAKEFLAGS",
            "BASE", "ENV", "KDIR", "FILTER", "O", "M", "V", "W", "C", "CC", "LLVM", "CFLAGS", "LDFLAGS")
-
-
-def environments():
-    """{name: table} of tools/environments.toml, each with all its fields."""
-    tables = tomllib.loads((SERIES / "tools/environments.toml").read_text(encoding="utf-8"))
-    for name, table in tables.items():
-        if "like" in table:     # an earlier one, so that is complete
-            tables[name] = table = {**tables[table["like"]], **table}
-        table["name"] = name
-        first = next(other for other in tables.values() if other["build"] == table["build"])
-        if any(first[field] != table[field] for field in BUILD_FIELDS):
-            raise Stop(f"environments {first['name']} and {name} share build {table['build']} but differ in it")
-    return tables
-
-
-def choose(names):
-    """The environments that ENV= asks for (a comma or space separated list, all, or empty)."""
-    tables = environments()
-    wanted = re.split(r"[,\s]+", names.strip()) if names.strip() else []
-    if unknown := [name for name in wanted if name not in tables and name != "all"]:
-        raise Stop(f"unknown environment {', '.join(unknown)}: ENV is one of {', '.join(tables)}, all")
-    return [table for name, table in tables.items()
-            if name in wanted or "all" in wanted or not wanted and table["default"]]
 
 
 def build_environ(accelerators=()):
@@ -83,19 +59,12 @@ def build_environ(accelerators=()):
 
 def options(env, build_dir):
     """kunit.py's options that configure and build `env`."""
-    words = [f"--build_dir={build_dir}", f"--arch={env['arch']}"]
-    words += [f"--kunitconfig={path}" for path in env["kunitconfig"]]
-    words += [f"--kconfig_add={line}" for line in env["kconfig_add"] + env["kconfig_own"]]
-    words += [f"--make_options={option}" for option in env["make_options"]]
-    return words + ([f"--cross_compile={env['cross_compile']}"] if env["cross_compile"] else [])
+    return [f"--build_dir={build_dir}", *environments.build_options(env)]
 
 
 def guest_options(env, filter_glob):
     """kunit.py's options that run `env`."""
-    words = [f"--timeout={env['timeout']}"]
-    words += [f"--qemu_args={args}" for args in env["qemu_args"]]
-    words += [f"--kernel_args={args}" for args in env["kernel_args"]]
-    return words + ([filter_glob] if filter_glob else [])
+    return environments.guest_options(env) + ([filter_glob] if filter_glob else [])
 
 
 def image(work, env, build_dir):
@@ -137,8 +106,7 @@ def build(kunit, work, env, log):
     """Build the kernel of `env` unless it stands; returns seconds, or Stop."""
     build_dir = CACHE / "build" / work.key / env["build"]
     stamp = build_dir / "stamp.json"
-    inputs = json.dumps({"work": work.id, "compiler": prereq.compiler(env),
-                         **{field: env[field] for field in BUILD_FIELDS}}, indent=1) + "\n"
+    inputs = json.dumps({"work": work.id, "compiler": prereq.compiler(env), **environments.inputs(env)}, indent=1) + "\n"
     kernel = image(work, env, build_dir)
     if stamp.exists() and kernel.exists() and stamp.read_text(encoding="utf-8") == inputs:
         log.write_bytes(b"")
@@ -313,7 +281,7 @@ def matrix(envs, rows, verdicts):
 def main():
     start, started = time.monotonic(), datetime.datetime.now(datetime.timezone.utc)
     given = {name: os.environ.get(name, "").strip() for name in ("ENV", "BASE", "KDIR", "FILTER")}
-    envs = choose(given["ENV"])
+    envs = environments.choose(given["ENV"])
     if not re.fullmatch(r"[A-Za-z0-9_*?.\[\]!-]*", given["FILTER"]):
         raise Stop(f"FILTER '{given['FILTER']}' is not a glob of suite.case names")
     if re.search(r"[\s:]", str(CACHE)):

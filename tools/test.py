@@ -13,6 +13,7 @@ import sys
 import time
 
 import check
+import environments
 import prereq
 import run
 from common import OUT, ROOT, run_main, say, spawn
@@ -60,7 +61,7 @@ def main():
     tally = Tally()
     for name in ("summary.json", "faults.json"):
         (OUT / name).unlink(missing_ok=True)
-    prereq.ensure(run.choose(""), prereq.CHECKS)
+    prereq.ensure(environments.choose(""), prereq.CHECKS)
     say("== make check")
     tally.add(*check.results(check.show)[:3])
     say("== the patches and the vanilla release")

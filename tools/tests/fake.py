@@ -156,6 +156,7 @@ def make_series(root):
     text = (TOOLS / "environments.toml").read_text(encoding="utf-8")
     text = text.replace("timeout = 60\n", "timeout = 1\n").replace("timeout = 120\n", "timeout = 1\n")
     (root / "tools/environments.toml").write_text(text, encoding="utf-8")
+    shutil.copytree(TOOLS / "configs", root / "tools/configs")
 
 
 def new_file(name, *lines):

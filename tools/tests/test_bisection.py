@@ -47,7 +47,7 @@ class Commits(unittest.TestCase):
                              "mm/x.c": "1", "mm/sub/Makefile": "obj-y += s.o\n", "mm/off/Makefile": "obj-y += o.o\n"})
         series.git("tag", "base", cwd=self.tree)
         self.patches = {"01-a/0001": self.commit("one", {"mm/x.c": "2"}), "01-a/0002": self.commit("two", {"mm/b.c": "1"})}
-        self.env = {**bisection.run.choose("um")[0], "name": "um"}
+        self.env = {**bisection.environments.choose("um")[0], "name": "um"}
 
     def commit(self, message, files):
         for path, text in files.items():

@@ -41,7 +41,7 @@ DOC = """# Behaviours
 | 2 | b | R1 R2 | `one.second` | `um` |
 | 3 | c | R3 | issue 7 | |
 """
-ENVIRONMENTS = f'# {SPDX}\n[um]\nsuites = ["one"]\n[x86_64]\nsuites = ["one", "two"]\n'
+ENVIRONMENTS = f'# {SPDX}\n[um]\nsuites = ["one"]\n[x86_64]\nparts = ["x"]\n[parts.x]\nsuites = ["one", "two"]\n'
 
 
 class CheckTest(unittest.TestCase):
@@ -162,8 +162,8 @@ class Behaviours(CheckTest):
         self.assertEqual(self.faults(check.behaviours, {"docs/behaviours.md": DOC.replace("um, x86_64", "x86*")}, count=3), [])
         self.doc("um, x86_64", "um, x86_64, vax*", "behaviour 1", "vax*")
 
-    def test_environment_like_another_that_skips_the_case(self):
-        like = ENVIRONMENTS + '[two]\nlike = "x86_64"\n'
+    def test_environment_that_skips_the_case(self):
+        like = ENVIRONMENTS + '[two]\nparts = ["x"]\n'
         self.assertEqual(self.faults(check.behaviours, {"tools/environments.toml": like,
                                                         "docs/behaviours.md": DOC.replace("um, x86_64", "two")}, count=3), [])
         self.assert_fault(check.behaviours, {"tools/environments.toml": like + 'skips = ["two.th*"]\n'},

@@ -22,11 +22,15 @@ RECORDED = (DATA / "modules.log").read_text(encoding="utf-8")
 SUITES = ["vmem_altmap", "vmemmap_altmap", "vmem_altmap_x86", "memory_hotplug_altmap"]
 ENVIRONMENT = f"""
 [recorded]
-like = "x86_64"
-kernel_args = ["printk.time=1", "vmem_altmap_x86_kunit.levels=4", "memory_hotplug.memmap_on_memory=1"]
+arch = "x86_64"
+build = "x86_64"
+kunitconfig = ["mm/tests", "arch/x86/mm/tests"]
+configs = ["small", "debug", "x86_64"]
+qemu = "qemu-system-x86_64"
+timeout = 1
+kernel_args = {{ printk.time = 1, vmem_altmap_x86_kunit.levels = 4, memory_hotplug.memmap_on_memory = 1 }}
 suites = {SUITES}
-skips = []
-default = false
+needs = ["gelf.h"]
 """
 KO = {
     "mm/tests/vmem_altmap_kunit": "", "mm/tests/vmemmap_altmap_fixture": "",
@@ -224,10 +228,10 @@ class Parts(unittest.TestCase):
     def test_suites_become_modules(self):
         with tempfile.TemporaryDirectory() as temp:
             Path(temp, ".kunitconfig").write_text("CONFIG_KUNIT=y\nCONFIG_A_KUNIT_TEST=y\nCONFIG_B_KUNIT_BUILD=y\n", encoding="utf-8")
-            env = {"build": "x", "kunitconfig": ["."], "kconfig_own": ["CONFIG_C=y"]}
+            env = {"build": "x", "kunitconfig": ["."], "kconfig_add": ["CONFIG_C=y"]}
             found = modules.environment(env, types.SimpleNamespace(path=Path(temp)))
         self.assertEqual(found["build"], "x-modules")
-        self.assertEqual(found["kconfig_own"], ["CONFIG_C=y", *modules.KCONFIG, "CONFIG_A_KUNIT_TEST=m"])
+        self.assertEqual(found["kconfig_add"], ["CONFIG_C=y", *modules.KCONFIG, "CONFIG_A_KUNIT_TEST=m"])
 
     def test_order(self):
         with tempfile.TemporaryDirectory() as temp:
