@@ -11,7 +11,6 @@ import xml.etree.ElementTree
 
 from fake import GUEST, RECORDED, TOOLS, FakeKernel, processes, script
 
-import run      # noqa: E402 pylint: disable=wrong-import-position
 
 CASE = "ok 6 exhaustion_changes_nothing"
 SUITE = re.compile(r"(?<=\] )ok 1 vmem_altmap$", re.M)
