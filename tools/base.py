@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Base kernels: Debian's kernel source packages, unpacked once into the cache.
 
-    python3 tools/base.py [7.3 | 6.12]      print the path of the unpacked tree
-
 apt runs on a private state and source list, so that newer suites can be read
 without touching the system's. A base is complete or not there at all.
 """
@@ -13,10 +11,9 @@ import json
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 
-from common import BASES, CACHE, PATCHES, Stop, disk_full, lock, need_space, patch_files, run, run_main, say, step, write
+from common import BASES, CACHE, PATCHES, Stop, disk_full, lock, need_space, patch_files, run, say, step, write
 
 # The first suite with a release of the package wins; small package lists first.
 SUITES = {
@@ -62,20 +59,18 @@ def supported():
     return [name for name in BASES if patch_files(PATCHES / name)]
 
 
-def require_series(name):
+def known(name):
+    """`name`, which BASE= gives, if there is such a base."""
     if name not in BASES:
         raise Stop(f"unknown base {name}: BASE is one of {', '.join(BASES)}")
-    if name not in supported():
-        raise Stop(f"no series for base {name} yet: there are patches for {', '.join(supported()) or 'none'}")
+    return name
 
 
 @functools.cache        # says so once
 def get_base(name=None):
     """The base `name`, or the newest supported one that can be had; says which and why."""
     if name:
-        if name not in BASES:
-            raise Stop(f"unknown base {name}: BASE is one of {', '.join(BASES)}")
-        names, why = [name], f"BASE={name}"
+        names, why = [known(name)], f"BASE={name}"
     else:
         names, why = supported(), "the newest base with a series"
         if not names:
@@ -202,12 +197,3 @@ def download(name):
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     return base
-
-
-def main():
-    name = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("BASE")
-    print(get_base(name).path)
-
-
-if __name__ == "__main__":
-    run_main(main)

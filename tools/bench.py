@@ -17,11 +17,11 @@ import sys
 import time
 
 import environments
+import guests
 import prereq
-import run
 import verdict
 import worktree
-from common import OUT, ROOT, Stop, hold, run_main, say, write
+from common import OUT, ROOT, Stop, hold, run_main, say, table, write
 
 ENVIRONMENT = "x86_64"
 SUITE = "vmemmap_altmap_bench"
@@ -131,45 +131,34 @@ def ratio(measured, name, key):
     return round(new / old, 3) if old and new is not None else None
 
 
-def cell(value, form):
-    return "-" if value is None else format(value, form)
-
-
-def table(measured, title, columns, scale=1, ratios=False):
+def compare(measured, title, columns, scale=1, ratios=False):
     """Lines of a table: memories by `columns` {key: heading}, each for both kernels; values are divided by `scale`."""
     under = [*KERNELS, "ratio"] if ratios else [*KERNELS]
-    lines = [["", *under * len(columns)]]
+    rows = [[title, *(word for heading in columns.values() for word in (heading, *[""] * (len(under) - 1)))],
+            ["", *under * len(columns)]]
     for name, text in MEMORIES.items():
-        line = [text]
+        row = [text]
         for key in columns:
             values = [measured[kernel][name].get(key) for kernel in KERNELS]
-            line += [cell(value if value is None else value / scale, ".0f") for value in values]
-            line += [cell(ratio(measured, name, key), ".3f")] if ratios else []
-        lines.append(line)
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    widths[0] = max(widths[0], len(title))
-    head = [title.ljust(widths[0])]
-    for first, heading in zip(range(1, len(widths), len(under)), columns.values()):
-        group = sum(widths[first:first + len(under)]) + 2 * (len(under) - 1)
-        widths[first] += max(0, len(heading) - group)
-        head.append(heading.rjust(max(group, len(heading))))
-    yield "  ".join(head)
-    for line in lines:
-        yield "  ".join([line[0].ljust(widths[0]), *(word.rjust(width) for word, width in zip(line[1:], widths[1:]))])
+            row += ["-" if value is None else f"{value / scale:.0f}" for value in values]
+            part = ratio(measured, name, key)
+            row += ["-" if part is None else f"{part:.3f}"] if ratios else []
+        rows.append(row)
+    return table(rows)
 
 
 def tables(measured):
     """Lines of all tables."""
-    yield from table(measured, "a section, instructions", {
+    yield from compare(measured, "a section, instructions", {
         "populate_instructions": "populate", "free_instructions": "free"}, ratios=True)
     yield ""
-    yield from table(measured, "a section, ns", {"populate_ns": "populate", "free_ns": "free"}, ratios=True)
+    yield from compare(measured, "a section, ns", {"populate_ns": "populate", "free_ns": "free"}, ratios=True)
     yield ""
-    yield from table(measured, "a GiB described, KiB", {
+    yield from compare(measured, "a GiB described, KiB", {
         "ram_bytes_per_gib": "System RAM", "table_bytes_per_gib": "page tables",
         "device_bytes_per_gib": "device memory"}, scale=1024)
     yield ""
-    yield from table(measured, "a GiB described, entries", {"pmd": "PMD leaves", "pte": "PTEs"})
+    yield from compare(measured, "a GiB described, entries", {"pmd": "PMD leaves", "pte": "PTEs"})
 
 
 def measure(kernel, source, env):
@@ -177,18 +166,18 @@ def measure(kernel, source, env):
     out = OUT / "bench" / kernel
     plain = worktree.prepare(*source, patched=kernel == "patched")
     work = worktree.prepare(*source, patched=kernel == "patched", overlay=overlay(plain))
-    kunit = run.Kunit(work, {(env["qemu"], "tcg")})     # KVM counts no instructions
+    kunit = guests.Kunit(work, {(env["qemu"], "tcg")})     # KVM counts no instructions
     out.mkdir(parents=True)
     try:
-        run.build(kunit, work, env, out / "build.txt")
-    except run.BuildFailure as failure:
+        guests.build(kunit, work, env, out / "build.txt")
+    except guests.BuildFailure as failure:
         raise Stop(f"the {kernel} kernel does not build: {failure.args[0][0]}") from None
     logs = {}
     for clock, boot in CLOCKS.items():
         (out / clock).mkdir()
         (out / clock / "kunit.txt").touch()
         one = {**env, "name": f"{kernel} kernel for {clock}", **{key: env[key] + more for key, more in boot.items()}}
-        judged, _ = run.guest(kunit, work, one, "", out / clock)
+        judged, _ = guests.guest(kunit, work, one, "", out / clock)
         log = out / clock / "ktap.log"
         if judged.status != verdict.PASS:
             raise Stop(f"the bench of the {kernel} kernel failed: {'; '.join(judged.reasons)}; see {log}")
@@ -218,12 +207,7 @@ def main():
         "series": {"patches": work.patches}, "compiler": prereq.compiler(env), "kernels": measured,
         "ratios": {name: {key: ratio(measured, name, key) for key in keys} for name in MEMORIES},
     }, indent=1) + "\n")
-    say()
-    for line in tables(measured):
-        say(line)
-    say()
-    for line in unsteady(measured):
-        say(line)
+    say("", *tables(measured), "", *unsteady(measured))
     say(f"Linux {work.version} and {len(work.patches)} patches; details in {OUT / 'bench.json'}")
     if wrong := [*misnamed(measured)]:
         raise Stop(f"not the mappings that were to be measured: {'; '.join(wrong)}")

@@ -19,12 +19,10 @@ import sys
 from pathlib import Path
 
 import environments
+import guests
 import prereq
-import run
 import series
-from common import CACHE, Stop, disk_full, hold, lock, need_space, run_main, say, step, write
-from common import run as execute
-from series import git
+from common import CACHE, Stop, disk_full, git, hold, lock, need_space, run, run_main, say, step, write
 
 DEFAULT = "um x86_64 ppc64le-hash64k arm64 riscv64 s390x"
 WARNING = re.compile(r"([^\s:]+):(\d+):(?:\d+:)? ?warning: ")
@@ -49,7 +47,7 @@ def problem(status, output, ours):
     lines = [line.strip() for line in output.splitlines()]
     for line in lines:
         warning = WARNING.match(line)
-        if status and run.COMPILER_ERROR.search(line) or warning and int(warning[2]) in ours.get(warning[1], ()):
+        if status and guests.COMPILER_ERROR.search(line) or warning and int(warning[2]) in ours.get(warning[1], ()):
             return line
     return (lines or ["no output"])[-1] if status else None
 
@@ -64,7 +62,7 @@ class Kernel:
 
     def __init__(self, env, tree, source, touched):
         self.env, self.tree, self.source, self.touched = env, tree, source, touched
-        self.build, self.environ, self.symbols = source.with_name(env["build"]), run.build_environ(), None
+        self.build, self.environ, self.symbols = source.with_name(env["build"]), guests.build_environ(), None
         self.settings = [git("rev-parse", "base^{tree}", cwd=tree), prereq.compiler(env)]
         arch = env["arch"].replace("powerpcle", "powerpc")
         self.arch = f"arch/{arch.replace('x86_64', 'x86')}"
@@ -83,13 +81,13 @@ class Kernel:
             self.build.mkdir(parents=True, exist_ok=True)
             (self.build / ".config").unlink(missing_ok=True)     # else kunit.py may keep it
             self.check_out(head)
-            execute([sys.executable, "-B", "tools/testing/kunit/kunit.py", "config", *run.options(self.env, self.build)],
+            run([sys.executable, "-B", "tools/testing/kunit/kunit.py", "config", *guests.options(self.env, self.build)],
                     env=self.environ, cwd=self.source)
             write(self.saved, (self.build / ".config").read_bytes())
 
     def make(self, *goals):
         """(exit status, output with paths as in the patches) of make."""
-        done = execute([*self.words, *goals], check=False, env=self.environ, cwd=self.source)
+        done = run([*self.words, *goals], check=False, env=self.environ, cwd=self.source)
         if "No space left on device" in done.stdout:
             raise Stop(disk_full(self.build))
         # ccache makes paths relative.
@@ -100,7 +98,7 @@ class Kernel:
         for place in path.parents[:-1]:
             if place not in known:
                 makefile = next(filter(Path.exists, (self.source / place / name for name in ("Kbuild", "Makefile"))), None)
-                known[place] = {place / name for name in execute(
+                known[place] = {place / name for name in run(
                     ["make", "-rs", "-f", "/dev/null", f"srctree={self.source}", "BITS=64", f"--eval={OBJECTS.format(makefile)}"],
                     cwd=self.build, env=self.environ).stdout.split()} if makefile else set()
             if path in known[place] and (str(place.parent) in (".", self.arch) or self.builds(place, known)):
@@ -169,8 +167,7 @@ def main():
     source = CACHE / "bisect" / one.base / "src"
     if not source.exists():
         need_space(source, 2500, "the sources of make bisect")
-    git("init", "-q", source, cwd=tree)
-    write(source / ".git/objects/info/alternates", git("rev-parse", "--path-format=absolute", "--git-path", "objects", cwd=tree))
+    series.borrow(source, tree)
     (source / ".git/index.lock").unlink(missing_ok=True)     # of a run that was killed; no other runs now
     memory = source.with_name("good.json")
     good = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}

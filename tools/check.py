@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import tomllib
 from pathlib import Path
@@ -24,7 +23,7 @@ import environments
 import prereq
 import series
 import teeth
-from common import BASES, KERNEL_DIRS, SERIES, Stop, run_main, say, spawn
+from common import BASES, KERNEL_DIRS, SERIES, Stop, run, run_main, say, stopping
 
 LARGE = 300 << 10       # bytes
 BEHAVIOURS = 40         # of the contract; docs/behaviours.md must have a row for each
@@ -288,17 +287,12 @@ def all_series(repo):
 
 
 def series_check(repo):
+    """The only one that may print a note: the base has moved on."""
     if not repo.matching("patches/*.patch"):
         yield "patches/: no series"
         return
     for one in all_series(repo):
-        yield from series.check(one)
-
-
-def series_am(repo):
-    """The only one that may print a note: the base has moved on."""
-    for one in all_series(repo):
-        yield from series.am(one, pristine(one.base))
+        yield from series.check(one, pristine(one.base))
 
 
 def checkpatch(repo):
@@ -341,22 +335,28 @@ CHECKS = (
     ("python syntax", python_syntax), ("shell syntax", shell_syntax), ("shellcheck", shellcheck), ("SPDX lines", spdx),
     ("file sizes", sizes), ("white space", whitespace), ("Kconfig fragments", kunitconfig), ("links in *.md", links),
     ("docs/behaviours.md", behaviours), ("tools/faults.toml", faults), (teeth.DATA, left_out),
-    ("patches and files agree", series_check), ("git am on the base", series_am),
+    ("patches and files agree", series_check),
     ("checkpatch.pl --strict", checkpatch), ("kernel-doc", kernel_doc),
 )
 
 
-def unit_test_counts(output, returncode):
-    """(passed, faults, skipped) from what `python3 -m unittest -v` printed."""
-    ran = re.search(r"^Ran (\d+) tests? in", output, re.M)
-    if not ran:
-        return 0, [f"unittest ended with exit code {returncode} and no result: {(output.strip().splitlines() or ['no output'])[-1]}"], 0
-    faults = re.findall(r"^((?:FAIL|ERROR|UNEXPECTED SUCCESS): .*)$", output, re.M)
-    skipped = int((re.search(r"skipped=(\d+)", output) or [0, 0])[1])
-    if returncode and not faults:
-        faults = [f"unittest: exit code {returncode}"]
-    if not int(ran[1]):
-        faults = ["unittest found no tests"]
+def unit_tests(name, root):
+    """(passed, faults, skipped) of the tests in tools/tests/`name`."""
+    clean = {key: value for key, value in os.environ.items()
+             if key not in ("BASE", "ENV", "FILTER", "KDIR", "GITTREE", "VMEM_ALTMAP_SERIES", "VMEM_ALTMAP_OUT")}
+    try:
+        done = run([sys.executable, "-B", "-m", "unittest", "discover", "-v", "-s", "tools/tests", "-p", name], check=False,
+                   cwd=root, env=clean | {"PYTHONPATH": str(root / "tools")}, timeout=TESTS_TIMEOUT)
+    except Stop as stop:
+        return 0, [f"{name}: {stop}"], 0
+    ran = re.search(r"^Ran (\d+) tests? in", done.stdout, re.M)
+    if not ran or not int(ran[1]):
+        last = (done.stdout.strip().splitlines() or ["no output"])[-1]
+        return 0, [f"{name}: no tests, exit code {done.returncode}: {last}"], 0
+    faults = re.findall(r"^((?:FAIL|ERROR|UNEXPECTED SUCCESS): .*)$", done.stdout, re.M)
+    skipped = int((re.search(r"skipped=(\d+)", done.stdout) or [0, 0])[1])
+    if done.returncode and not faults:
+        faults = [f"{name}: exit code {done.returncode}"]
     return max(0, int(ran[1]) - skipped - len(faults)), faults, skipped
 
 
@@ -383,23 +383,22 @@ def results(report=lambda one: None, root=SERIES):
     check; `report` is called with each as it ends.
     """
     repo, details = Repo(root), []
-    clean = {key: value for key, value in os.environ.items()
-             if key not in ("BASE", "ENV", "FILTER", "KDIR", "GITTREE", "VMEM_ALTMAP_SERIES", "VMEM_ALTMAP_OUT")}
-    command = [sys.executable, "-m", "unittest", "discover", "-v", "-s", "tools/tests"]
+    names = sorted(Path(root, "tools/tests").glob("test_*.py"), key=lambda path: -path.stat().st_size)
     start = time.monotonic()
-    # The tests run meanwhile; a file takes their output, as nobody reads a pipe.
-    with tempfile.TemporaryFile("w+", errors="replace") as output, \
-            spawn(command, cwd=repo.root, stdout=output, stderr=output, env=clean | {"PYTHONPATH": str(repo.root / "tools")}) as tests:
-        for name, function in CHECKS:
-            details.append(one_check(name, function, repo))
-            report(details[-1])
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            code = tests.wait(TESTS_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            code = f"none after {TESTS_TIMEOUT} s"
-        output.seek(0)
-        details.append(detail("unit tests", start, *unit_test_counts(output.read(), code)))
-        report(details[-1])
+            tests = [pool.submit(unit_tests, path.name, Path(root)) for path in names]
+            for name, function in CHECKS:
+                details.append(one_check(name, function, repo))
+                report(details[-1])
+            found = [test.result() for test in tests] or [(0, ["there are no unit tests"], 0)]
+        except BaseException:
+            stopping.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    passed, faults, skipped = zip(*found)
+    details.append(detail("unit tests", start, sum(passed), sum(faults, []), sum(skipped)))
+    report(details[-1])
     return (sum(one["passed"] for one in details), sum(len(one["failed"]) for one in details),
             sum(one["skipped"] for one in details), details)
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What all tools share: paths, one-line errors, progress, locks, child processes.
+"""What all tools share: paths, one-line errors, progress, locks, child processes, git, tables.
 
 Every program is `run_main(main)`: it ends with 0, with 1 and one `error: ...`
 line (`Stop`), or with 128 + signal number, and leaves no process behind.
 """
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -16,7 +17,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,14 +24,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SERIES = Path(os.environ.get("VMEM_ALTMAP_SERIES") or ROOT).resolve()
 OUT = Path(os.environ.get("VMEM_ALTMAP_OUT") or ROOT / "out").resolve()
 PATCHES = SERIES / "patches"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "vmem-altmap"
+CACHE = Path(os.path.realpath(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")) / "vmem-altmap"
 
 # Below these the repository keeps the kernel files that the series creates.
 KERNEL_DIRS = ("Documentation", "arch", "include", "mm")
 BASES = ("7.3", "6.12")     # newest first
 
-MARK = "VMEM_ALTMAP_RUN"
 TERM_GRACE = 5              # seconds between SIGTERM and SIGKILL: make removes half-written targets
+FULL = (errno.ENOSPC, errno.EDQUOT)
+PR_SET_CHILD_SUBREAPER = 36     # <linux/prctl.h>
 
 
 def patch_files(directory):
@@ -66,7 +67,7 @@ def run_main(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)    # the exit flush must not complain again
         code = 1
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             code = fail(disk_full(error.filename))
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             code = fail(f"{error.strerror}: {error.filename}")
@@ -82,30 +83,45 @@ def fail(text):
     return 1
 
 
-def disk_full(path=None):
-    """The line that reports a full disk at `path` (default: the cache)."""
-    path = Path(path) if isinstance(path, (str, os.PathLike)) else CACHE
+def free_mib(path):
+    """(the nearest existing directory of `path`, MiB free there)."""
     while not path.exists():
         path = path.parent
-    free = shutil.disk_usage(path).free >> 20
-    return f"disk full: {free} MiB left at {path}; free some space, or set XDG_CACHE_HOME to another disk"
+    return path, shutil.disk_usage(path).free >> 20
+
+
+def disk_full(path=None):
+    """The line that reports a full disk at `path` (default: the cache)."""
+    at, free = free_mib(Path(path) if isinstance(path, (str, os.PathLike)) else CACHE)
+    return f"disk full: {free} MiB left at {at}; free some space, or set XDG_CACHE_HOME to another disk"
 
 
 def need_space(path, mib, what):
     """Stop unless `mib` MiB are free at `path`, which need not exist yet."""
-    at = Path(path)
-    while not at.exists():
-        at = at.parent
-    free = shutil.disk_usage(at).free >> 20
+    free = free_mib(Path(path))[1]
     if free < mib:
         raise Stop(f"disk full: {what} needs {mib} MiB at {path}, {free} MiB are free; "
                    "free some space, or set XDG_CACHE_HOME to another disk")
 
 
-def say(text=""):
-    """Print one line, after ending a progress line that is still open."""
-    Step.newline()
-    print(text, flush=True)
+# Output
+
+printing = threading.RLock()    # held while lines are printed that belong together
+
+
+def say(*lines):
+    """Print lines that belong together, after ending a progress line that is still open."""
+    with printing:
+        Step.newline()
+        print(*lines, sep="\n", flush=True)
+
+
+def table(rows, left=(0,)):
+    """Lines of `rows` of words in columns, which are aligned to the right except for the columns `left`."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    left = {column % len(widths) for column in left}
+    return ["  ".join(word.ljust(width) if column in left else word.rjust(width)
+                      for column, (word, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
 
 
 class Step:
@@ -117,13 +133,19 @@ class Step:
 
     @staticmethod
     def newline():
-        if Step.open:
-            print(flush=True)
-            Step.open = None
+        with printing:
+            if Step.open:
+                print(flush=True)
+                Step.open = None
 
-    def show(self, text):
-        print(text, end="", flush=True)
-        Step.open = self
+    def show(self, text, again):
+        """Append `text` to the line of this step; where another line came in between, begin one with `again`."""
+        with printing:
+            if Step.open is not self:
+                Step.newline()
+                text = again + text
+            print(text, end="", flush=True)
+            Step.open = self
 
     def due(self):
         """Whether the next beat() will print."""
@@ -133,10 +155,7 @@ class Step:
         """Call often: shows every 20 s that the work goes on."""
         if self.due():
             self.beats += 1
-            if Step.open is not self:
-                Step.newline()
-                self.show(f"  {self.text} ...")
-            self.show(f" [{self.seconds():.0f} s{', ' + note if note else ''}]")
+            self.show(f" [{self.seconds():.0f} s{', ' + note if note else ''}]", f"  {self.text} ...")
 
     def seconds(self):
         return time.monotonic() - self.start
@@ -149,19 +168,18 @@ def step(text):
     Set `.result` for a word to print after the duration.
     """
     this = Step(text)
-    Step.newline()
-    this.show(f"{text} ...")
+    this.show("", f"{text} ...")
     try:
         yield this
     except BaseException:
         Step.newline()
         raise
-    if Step.open is not this:
+    with printing:
+        this.show(f" {this.seconds():.1f} s{', ' + this.result if this.result else ''}", f"{text}:")
         Step.newline()
-        this.show(f"{text}:")
-    this.show(f" {this.seconds():.1f} s{', ' + this.result if this.result else ''}")
-    Step.newline()
 
+
+# Files
 
 @contextlib.contextmanager
 def lock(name):
@@ -182,8 +200,14 @@ held = {}
 def acquire(name):
     """The open, locked file of `name`: closing it gives the lock back."""
     path = CACHE / "locks" / name.replace("/", "-")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a+", encoding="ascii")   # pylint: disable=consider-using-with
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+", encoding="ascii")   # pylint: disable=consider-using-with
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise Stop(f"cannot use the cache {CACHE} ({error.strerror}: {error.filename}); "
+                   "set XDG_CACHE_HOME to a directory that you can write to") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -213,33 +237,53 @@ def write(path, data, mode=None):
         temp.unlink(missing_ok=True)
 
 
-def marked(mark):
-    """Pids of living processes started under `mark` or below it."""
-    needle = f"{MARK}={mark}".encode()
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            with contextlib.suppress(OSError):
-                with open(f"/proc/{entry}/environ", "rb") as file:
-                    if any(item.startswith(needle) for item in file.read().split(b"\0")):
-                        found.append(int(entry))
-    return found
+# Child processes
+
+running = set()                 # the pids of all children in spawn()
+starting = threading.Lock()     # held while one becomes a member
+stopping = threading.Event()    # tells threads to end what they wait for
 
 
-def kill_marked(mark):
-    """End every process of `mark`, whatever session it moved to; UML and QEMU do."""
+def offspring(process):
+    """Pids of what `process` has started and is alive, and of what other ended children of ours left behind.
+
+    As a subreaper we become the parent of what lost its own. Sessions say little: UML and QEMU begin new ones.
+    """
+    parents, sessions = {}, {}
+    with starting:
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+                state, parent, _, session, *_ = file.read().rpartition(b")")[2].split()
+                if state != b"Z":
+                    parents[pid], sessions[pid] = int(parent), int(session)
+        # A child in our own session belongs to whoever in this program waits for it.
+        found = {pid for pid, parent in parents.items()
+                 if parent == os.getpid() and pid not in running and sessions[pid] != os.getsid(0)}
+    tops = found | ({process.pid} if process else set())
+    while more := {pid for pid, parent in parents.items() if parent in tops} - tops:
+        tops |= more
+    return tops - ({process.pid} if process else set())
+
+
+def kill(pids, number=signal.SIGKILL):
+    """Send the signal `number` to those of `pids` that are still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def end(process):
+    """End `process`, which may be None, and its offspring: SIGTERM, after TERM_GRACE seconds SIGKILL."""
     deferred = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, deferred)      # a second Ctrl-C must not stop the cleaning
     try:
-        start = time.monotonic()
-        termed = set()
-        while pids := marked(mark):
-            late = time.monotonic() - start > TERM_GRACE
-            for pid in pids:
-                if late or pid not in termed:
-                    termed.add(pid)
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        start, termed = time.monotonic(), set()
+        while pids := offspring(process) | ({process.pid} if process and process.poll() is None else set()):
+            if time.monotonic() - start > TERM_GRACE:
+                kill(pids)
+            else:
+                kill(pids - termed, signal.SIGTERM)
+                termed |= pids
             time.sleep(0.02)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, deferred)
@@ -248,25 +292,17 @@ def kill_marked(mark):
 @contextlib.contextmanager
 def spawn(command, **popen):
     """Popen `command` in its own session without stdin; nothing of it outlives the block."""
-    # The mark of a nested run starts with the outer mark, so killing the outer run finds it.
-    mark = os.environ.get(MARK, "") + "/" + uuid.uuid4().hex[:12]
-    environ = dict(popen.pop("env", None) or os.environ, **{MARK: mark})
-    popen.setdefault("stdin", subprocess.DEVNULL)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     process = None
     try:
-        process = subprocess.Popen([str(word) for word in command], env=environ,
-                                   start_new_session=True, **popen)
-        process.mark = mark
+        with starting:
+            process = subprocess.Popen([str(word) for word in command], start_new_session=True,
+                                       **{"stdin": subprocess.DEVNULL, **popen})
+            running.add(process.pid)
         yield process
     finally:
-        # A signal may come before Popen returns; its child is there then, all the same.
-        # A child that has exec'ed by now carries the mark, so the scan finds all there is.
-        if process:
-            reaper = threading.Thread(target=process.wait, daemon=True)
-            reaper.start()      # else the killed child stays a zombie, which has no environ: harmless, but wait
-        kill_marked(mark)
-        if process:
-            reaper.join()
+        end(process)
+        running.discard(process and process.pid)
 
 
 def run(command, check=True, timeout=None, beat=None, **popen):
@@ -284,6 +320,8 @@ def run(command, check=True, timeout=None, beat=None, **popen):
                 while process.poll() is None:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(timeout=1)
+                    if stopping.is_set():
+                        raise Stop("interrupted")
                     if beat:
                         beat.beat()
                     if timeout and time.monotonic() - start > timeout:
@@ -298,3 +336,32 @@ def run(command, check=True, timeout=None, beat=None, **popen):
         last = (output.strip().splitlines() or ["no output"])[-1]
         raise Stop(f"{' '.join(map(str, command[:3]))} failed ({process.returncode}): {last}")
     return subprocess.CompletedProcess(command, process.returncode, output)
+
+
+# git
+
+# User and system configuration are not read at all, and a tree's own must start nothing and change no output.
+GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.attributesFile=/dev/null",
+       "-c", "core.excludesFile=/dev/null", "-c", "core.quotePath=false", "-c", "core.autocrlf=false", "-c", "gc.auto=0",
+       "-c", "commit.gpgSign=false", "-c", "safe.directory=*", "-c", "core.pager=cat")
+GIT_ENV = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1",
+           "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C",
+           **{f"GIT_{who}_{what}": f"vmem-altmap{end}" for who in ("AUTHOR", "COMMITTER")
+              for what, end in (("NAME", ""), ("EMAIL", "@localhost"))}}
+
+
+def git(*words, cwd, data=None, raw=False, **env):
+    """Run git in `cwd` with `data` (bytes) on stdin; returns its stdout as text, or bytes if `raw`. Failure is a Stop."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    # The ceiling: a repository around a plain `cwd` would swallow the paths of a patch.
+    ceiling = {"GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.realpath(cwd))}
+    try:
+        done = subprocess.run([*GIT, *map(str, words)], cwd=cwd, input=data, env=clean | GIT_ENV | ceiling | env,
+                              capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise Stop(f"git: {error.strerror}: {error.filename}") from None
+    if done.returncode:
+        lines = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines() or ["failed"]
+        best = next((line for line in lines if line.startswith(("error:", "fatal:"))), lines[0])
+        raise Stop(f"git {next(w for w in words if w[:1] != '-' and '=' not in w)}: {best.split(': ', 1)[-1]}")
+    return done.stdout if raw else done.stdout.decode(errors="surrogateescape")

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether KVM really runs guests here, decided once per boot and QEMU version.
-
-    python3 tools/kvm_probe.py      print kvm or tcg
+"""Whether KVM really runs guests here, and a QEMU that never uses it.
 
 /dev/kvm may open and a guest still not get anywhere (some nested KVMs interpret
 each instruction: a boot sector runs, a kernel never finishes unpacking); kunit.py
@@ -10,14 +8,13 @@ fraction of a second under real KVM and under TCG. Where it fails, wrappers that
 drop `-accel kvm` go first in PATH.
 """
 
-import json
+import functools
 import os
 import platform
 import shutil
 import tempfile
-from pathlib import Path
 
-from common import CACHE, Stop, lock, run, run_main, write
+from common import CACHE, Stop, run, write
 
 SECONDS = 3
 WRAPPERS = CACHE / "bin"
@@ -40,26 +37,12 @@ exec {qemu} "$@"
 """
 
 
+@functools.cache
 def accelerator(qemu):
     """"kvm" or "tcg": what guests of the emulator `qemu` run under."""
     # Only x86 guests are probed: elsewhere KVM stays out, which is slow but never wrong.
-    if qemu != "qemu-system-x86_64" or platform.machine() != "x86_64":
+    if qemu != "qemu-system-x86_64" or platform.machine() != "x86_64" or not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "tcg"
-    key = {"boot": Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
-           "qemu": run([qemu, "--version"]).stdout.partition("\n")[0]}
-    path = CACHE / "probe.json"
-    with lock("probe"):
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if {**known, "accelerator": None} != {**key, "accelerator": None}:
-            known = {**key, "accelerator": "kvm" if guest_runs(qemu) else "tcg"}
-            write(path, json.dumps(known) + "\n")
-    return known["accelerator"]
-
-
-def guest_runs(qemu):
-    """Boot a sector that ends QEMU with a status of its own, under KVM."""
     with tempfile.NamedTemporaryFile(suffix=".img") as disk:
         disk.write(BOOT_SECTOR)
         disk.flush()
@@ -68,21 +51,16 @@ def guest_runs(qemu):
                         "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
                         "-drive", f"file={disk.name},format=raw,if=ide"], check=False, timeout=SECONDS)
         except Stop:
-            return False
-    return done.returncode == EXIT_STATUS
+            return "tcg"
+    return "kvm" if done.returncode == EXIT_STATUS else "tcg"
 
 
 def wrappers(qemu):
     """A directory to put first in PATH, whose `qemu` never uses KVM."""
     real = shutil.which(qemu)
-    text = WRAPPER.format(qemu=real)
     if not real:
         raise Stop(f"command not found: {qemu}")
-    path = WRAPPERS / qemu
+    text, path = WRAPPER.format(qemu=real), WRAPPERS / qemu
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write(path, text, 0o755)
     return WRAPPERS
-
-
-if __name__ == "__main__":
-    run_main(lambda: print(accelerator("qemu-system-x86_64")))

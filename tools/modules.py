@@ -6,19 +6,17 @@
 
 Builds the suites as modules, and boots an initramfs of Debian's busybox that loads them,
 unloads them, and does both again. Each load is judged as `make run` judges a guest. Results go
-to out/modules/: console.log, and for each load ktap-N.log and results-N.json.
+to out/modules/: console.log, ktap-N.log of each load, and results.json.
 """
 
 import ast
 import contextlib
 import dataclasses
-import graphlib
 import json
 import os
 import re
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
 import time
@@ -27,10 +25,10 @@ from pathlib import Path
 import environments
 import kvm_probe
 import prereq
-import run
 import verdict
 import worktree
-from common import CACHE, OUT, ROOT, Stop, hold, run_main, say, spawn, step, write
+from common import OUT, ROOT, Stop, hold, run, run_main, say, spawn, step, table, write
+from guests import BuildFailure, Kunit, build, build_directory, explain, image
 
 LOADS = (1, 2)
 PARTS = [f"{what} {number}" for number in LOADS for what in ("load", "unload")]
@@ -40,12 +38,10 @@ KCONFIG = [
 ]
 # A guest that panics ends at once; what /init says is not dropped when it says much.
 KERNEL_ARGS = ["panic=-1", "printk.devkmsg=on"]
-APPLETS = ("sh", "mount", "insmod", "rmmod", "reboot")
+APPLETS = ("sh", "mount", "basename", "depmod", "modprobe", "rmmod", "reboot")
 
 # What tools/modules/init says.
 SAID = re.compile(r"modules: (?:(?P<part>(?:un)?load \d+) (?:begins|ends with: (?P<names>.*))|(?P<end>end)|(?P<error>.+))$")
-# The lines of KTAP that are not indented: those of a module, not of a suite.
-TOP = re.compile(r"KTAP version \d+$|1\.\.(?P<plan>\d+)$|(?P<result>(?:not )?ok) (?P<number>\d+)(?P<rest> .*)$")
 
 
 def environment(env, work):
@@ -56,93 +52,50 @@ def environment(env, work):
             env["kconfig_add"] + KCONFIG + [f"{name}=m" for name in dict.fromkeys(suites)]}
 
 
-def build(kunit, work, env, log):
-    """Build kernel and modules; returns {module: its file}, in the order they can be loaded in."""
-    build_dir = CACHE / "build" / work.key / env["build"]
+def build_modules(work, env):
+    """Build the kernel and its modules; returns the files of the suites and their fixture."""
+    build_dir = build_directory(work, env)
+    log = build_dir.with_name(f"{env['build']}.log")
+
+    def built():
+        lines = (build_dir / "modules.order").read_text(encoding="utf-8").split()
+        return [build_dir / Path(line).with_suffix(".ko") for line in lines if str(Path(line).parent) in env["kunitconfig"]]
     with contextlib.suppress(FileNotFoundError):
-        if not all(path.exists() for path in built(build_dir).values()):
+        if not all(path.exists() for path in built()):
             (build_dir / "stamp.json").unlink()
     try:
-        run.build(kunit, work, env, log)
-        files = built(build_dir)
-    except run.BuildFailure as failure:
+        build(Kunit(work, ()), work, env, log)
+        return built()
+    except BuildFailure as failure:
         raise Stop(f"the modules do not build: {'; '.join(failure.args[0][:3])}; all of it in {log}") from None
     except FileNotFoundError:
         raise Stop("the kernel built no modules") from None
-    return in_order(files, [name for name, path in files.items()
-                            if any(path.is_relative_to(build_dir / top) for top in env["kunitconfig"])])
 
 
-def built(build_dir):
-    """{module: its file} of the modules of a build."""
-    lines = (build_dir / "modules.order").read_text(encoding="utf-8").split()
-    paths = [build_dir / Path(line).with_suffix(".ko") for line in lines]
-    return {path.stem.replace("-", "_"): path for path in paths}
-
-
-def in_order(files, wanted):
-    """The items of `files` that the modules `wanted` and what they depend on are, what is needed first."""
-    needs = {}
-    left = [*wanted]
-    while left:
-        name = left.pop(0)
-        if name in needs:
-            continue
-        if name not in files:
-            raise Stop(f"{name}, on which a module depends, is not built")
-        found = re.search(rb"\0depends=([^\0]*)\0", files[name].read_bytes())
-        needs[name] = [one.replace("-", "_") for one in found[1].decode().split(",") if one] if found else []
-        left += needs[name]
-    return {name: files[name] for name in graphlib.TopologicalSorter(needs).static_order()}
-
-
-def arguments(env, modules):
-    """(kernel arguments, {module: its parameters}) of `env`: insmod does not look at the command line."""
-    kernel, parameters = [], {name: [] for name in modules}
-    for word in env["kernel_args"]:
-        module, dot, parameter = word.partition(".")
-        if dot and module in parameters:
-            parameters[module].append(parameter)
-        else:
-            kernel.append(word)
-    return kernel + KERNEL_ARGS, parameters
-
-
-def cpio(entries):
-    """An archive in the format newc of `entries`: (name, mode, content, device number)."""
-    archive = b""
-    for inode, (name, mode, data, device) in enumerate([*entries, ("TRAILER!!!", 0, b"", 0)], 1):
-        path = name.encode() + b"\0"
-        fields = (inode, mode, 0, 0, 1, 0, len(data), 0, 0, os.major(device), os.minor(device), len(path), 0)
-        for part in (b"070701" + b"".join(b"%08X" % field for field in fields) + path, data):
-            archive += part + bytes(-len(part) % 4)
+def initramfs(build_dir, modules):
+    """The archive that the guest boots with, made by the kernel's own usr/gen_init_cpio."""
+    archive, listing, place = build_dir / "initramfs.cpio", build_dir / "initramfs.list", "/lib/modules"
+    release = (build_dir / "include/config/kernel.release").read_text(encoding="ascii").strip()
+    lines = [f"dir {path} 755 0 0" for path in ("/bin", "/dev", "/proc", "/lib", place, f"{place}/{release}")]
+    lines += ["nod /dev/console 600 0 0 c 5 1", "nod /dev/kmsg 600 0 0 c 1 11", "file /init init 755 0 0",
+              f"file /bin/busybox {shutil.which('busybox')} 755 0 0", *(f"slink /bin/{name} busybox 777 0 0" for name in APPLETS)]
+    lines += [f"file {place}/{release}/{path.name} {path} 644 0 0" for path in modules]
+    listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with open(archive, "wb") as output:
+        run([build_dir / "usr/gen_init_cpio", listing], cwd=ROOT / "tools/modules", stdout=output)
     return archive
 
 
-def initramfs(modules, parameters):
-    """The archive that the guest boots with."""
-    def file(name, data, mode=0o644):
-        return name, stat.S_IFREG | mode, data if isinstance(data, bytes) else data.encode(), 0
-    entries = [(name, stat.S_IFDIR | 0o755, b"", 0) for name in ("bin", "dev", "proc")]
-    entries += [(name, stat.S_IFCHR | 0o600, b"", device)
-                for name, device in (("dev/console", os.makedev(5, 1)), ("dev/kmsg", os.makedev(1, 11)))]
-    entries += [(f"bin/{name}", stat.S_IFLNK | 0o777, b"busybox", 0) for name in APPLETS]
-    entries += [file("bin/busybox", Path(shutil.which("busybox")).read_bytes(), 0o755),
-                file("init", (ROOT / "tools/modules/init").read_bytes(), 0o755),
-                file("load", "".join(f"{' '.join([name, *parameters[name]])}\n" for name in modules)),
-                file("unload", "".join(f"{name}\n" for name in reversed(modules)))]
-    return cpio(entries + [file(f"{name}.ko", path.read_bytes()) for name, path in modules.items()])
-
-
-def qemu(work, env, image, archive, kernel_args, accelerator):
+def qemu(work, env, archive, accelerator):
     """QEMU's command line: kunit.py's own would reboot before /init runs."""
     text = (work.path / f"tools/testing/kunit/qemu_configs/{env['arch']}.py").read_text(encoding="utf-8")
     call = next(node.value for node in ast.parse(text).body if isinstance(node, ast.Assign))
     machine = {"extra_qemu_params": [], **{word.arg: ast.literal_eval(word.value) for word in call.keywords}}
     extra = [word for args in env["qemu_args"] for word in shlex.split(args)]
     return [env["qemu"], "-nodefaults", "-nographic", "-no-reboot", "-m", "1024", "-accel", accelerator,
-            "-serial", machine.get("serial", "stdio"), "-kernel", image, "-initrd", archive,
-            "-append", " ".join([*kernel_args, machine["kernel_command_line"]]), *machine["extra_qemu_params"], *extra]
+            "-serial", machine.get("serial", "stdio"), "-kernel", build_directory(work, env) / image(work, env), "-initrd", archive,
+            "-append", " ".join([*env["kernel_args"], *KERNEL_ARGS, machine["kernel_command_line"]]),
+            *machine["extra_qemu_params"], *extra]
 
 
 def boot(command, log, limit):
@@ -168,8 +121,7 @@ class Part:
     @property
     def complaint(self):
         """What the kernel complains of first, or "" if it does not."""
-        found = verdict.parse("\n".join(self.lines)).trouble
-        return next((line for line in found if not line.startswith("-")), found[0] if found else "")
+        return next(iter(verdict.complaints("\n".join(self.lines))), "")
 
 
 def split(text):
@@ -190,55 +142,18 @@ def split(text):
     return parts
 
 
-def merge(lines):
-    """The KTAP of a load as one document: each module prints one of its own."""
-    found, head, planned, before = [], None, 0, 0
-    for line in lines:
-        stamp = verdict.STAMP.match(line)
-        prefix = line[:stamp.end()] if stamp else ""
-        top = TOP.match(line[len(prefix):])
-        if not top:
-            found.append(line)
-        elif top["plan"]:
-            planned += int(top["plan"])
-        elif top["result"]:
-            found.append(f"{prefix}{top['result']} {before + int(top['number'])}{top['rest']}")
-        else:
-            head = prefix if head is None else head
-            before = planned
-    return "\n".join(found if head is None else [f"{head}KTAP version 1", f"{head}1..{planned}", *found]) + "\n"
-
-
-def judge_load(kunit, env, number, lines, out):
-    """Verdict of the load `number`."""
-    text = merge(lines)
-    log, results, printed = out / f"ktap-{number}.log", out / f"results-{number}.json", out / "kunit.txt"
-    log.write_text(text, encoding="utf-8")
-    status = kunit(["parse", f"--json={results}", log], printed)
-    decoded = json.loads(results.read_text(encoding="utf-8")) if results.exists() else None
-    return verdict.judge(text, decoded, status, env["suites"], env["skips"])
-
-
 def statuses(judged):
     """{path of a case or parameter: status}"""
     return {"/".join(path): node.status for suite in judged.suites for path, node in suite.leaves()}
 
 
-def abrupt(parts, hang):
-    """How the guest ended before its script did, "" if it did not."""
-    if "end" in parts and not hang:
-        return ""
-    name, part = [*parts.items()][-1]
-    how = hang or "the guest ended too early"
-    inside = [fault for fault in verdict.parse(merge(part.lines)).faults if "inside" in fault]
-    last = [line for line in part.lines if line.strip()][-1:] if not hang else []
-    return ": ".join([f"{how}, in {name}", *([part.complaint] if part.complaint else inside[:1] or last)])
-
-
 def judge(parts, loads, hang, modules):
     """One line for each reason why the guest failed; `hang` says how the time limit was hit, if it was."""
-    if how := abrupt(parts, hang):
-        return [how]
+    if hang or "end" not in parts:
+        name, part = [*parts.items()][-1]
+        said = [line.strip() for _, line in verdict.lines("\n".join(part.lines)) if line.strip()]
+        last = part.complaint or "".join(said[-1:])
+        return [f"{hang or 'the guest ended too early'}, in {name}{': ' + last if last else ''}"]
     reasons = []
     for name, part in parts.items():
         found = [*part.errors]
@@ -251,7 +166,7 @@ def judge(parts, loads, hang, modules):
             if name.startswith("load") and (missing := [one for one in modules if one not in there]):
                 found.append(f"not loaded: {', '.join(missing)}")
             if name.startswith("unload") and (part.names is None or there):
-                found.append(f"stays loaded: {', '.join(sorted(there)) or 'who knows'}")
+                found.append(f"stays loaded: {', '.join(sorted(there)) or 'unknown'}")
         reasons += [f"{name}: {reason}" for reason in found]
     if [*parts][1:-1] != PARTS:
         reasons.append(f"the guest did: {', '.join(parts)}")
@@ -263,21 +178,15 @@ def judge(parts, loads, hang, modules):
     return reasons
 
 
-def table(env, parts, loads):
+def matrix(env, parts, loads):
     """Lines: suites by loads, passed/total cases, and the modules after each load and unload."""
-    suites = list(dict.fromkeys([*env["suites"], *(suite.name for judged in loads.values() for suite in judged.suites)]))
-    lines = [["", *(f"load {number}" for number in LOADS)]]
-    for name in suites:
-        found = [next((suite for suite in loads[load].suites if suite.name == name), None) if load in loads else None
-                 for load in lines[0][1:]]
-        lines.append([name, *(f"{sum(case.status == verdict.PASS for case in suite.rows)}/"
-                              f"{max(len(suite.rows), suite.plan or 0)}" if suite else "-" for suite in found)])
+    names = [f"load {number}" for number in LOADS]
+    rows = [["", *names]]
+    rows += [[suite, *(loads[name].passed(suite) if name in loads else "-" for name in names)] for suite in env["suites"]]
     for what, title in (("load", "modules loaded"), ("unload", "after unloading")):
         found = [parts.get(f"{what} {number}", Part()).names for number in LOADS]
-        lines.append([title, *("-" if names is None else str(len(names)) for names in found)])
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return [f"{line[0]:{widths[0]}}  " + "  ".join(word.rjust(width) for word, width in zip(line[1:], widths[1:]))
-            for line in lines]
+        rows.append([title, *("-" if names is None else str(len(names)) for names in found)])
+    return table(rows)
 
 
 def main():
@@ -294,27 +203,24 @@ def main():
     prereq.ensure([{**chosen[0], "needs": [*chosen[0]["needs"], "busybox"]}])
     work = worktree.prepare(os.environ.get("BASE") or None, os.environ.get("KDIR") or None)
     env = environment(chosen[0], work)
-    kunit = run.Kunit(work, ())
-    build_dir = CACHE / "build" / work.key / env["build"]
-    build_dir.mkdir(parents=True, exist_ok=True)
-    modules = build(kunit, work, env, build_dir.with_name(f"{env['build']}.log"))
-    kernel_args, parameters = arguments(env, modules)
-    archive, console = build_dir / "initramfs.cpio", out / "console.log"
-    write(archive, initramfs(modules, parameters))
-    hang = boot(qemu(work, env, run.image(work, env, build_dir), archive, kernel_args,
-                     kvm_probe.accelerator(env["qemu"])), console, env["timeout"] * len(LOADS))
+    files = build_modules(work, env)
+    modules, console = [path.stem.replace("-", "_") for path in files], out / "console.log"
+    hang = boot(qemu(work, env, initramfs(build_directory(work, env), files), kvm_probe.accelerator(env["qemu"])),
+                console, env["timeout"] * len(LOADS))
     parts = split(console.read_text(encoding="utf-8", errors="replace"))
-    loads = {f"load {number}": judge_load(kunit, env, number, parts[f"load {number}"].lines, out)
-             for number in LOADS if f"load {number}" in parts}
+    loads = {}
+    for number in LOADS:
+        if part := parts.get(f"load {number}"):
+            text = "\n".join(part.lines) + "\n"
+            write(out / f"ktap-{number}.log", text)
+            loads[f"load {number}"] = verdict.judge(text, work.path, 0, env["suites"], env["skips"])
+    write(out / "results.json", json.dumps({name: statuses(judged) for name, judged in loads.items()}, indent=1) + "\n")
     reasons = judge(parts, loads, hang, modules)
-    say()
-    for line in table(env, parts, loads):
-        say(line)
-    say()
+    say("", *matrix(env, parts, loads), "")
     if reasons:
         for name, judged in loads.items():
             if judged.status == verdict.FAIL and not parts[name].errors:
-                run.explain({"name": name}, judged, out / f"ktap-{name.split()[1]}.log")
+                explain(name, judged, out / f"ktap-{name.split()[1]}.log")
         say(f"FAIL: {env['name']} as modules: {'; '.join(reasons)}; see {console}")
         return 1
     say(f"PASS: {len(modules)} modules, loaded and unloaded twice, in {env['name']}, Linux {work.version}, "

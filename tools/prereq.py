@@ -8,7 +8,6 @@ the command to run.
 import os
 import re
 import shutil
-import struct
 import subprocess
 from pathlib import Path
 
@@ -39,26 +38,19 @@ def package(need):
 def present(need):
     """Whether the command, header, Perl module or firmware of QEMU `need` is installed."""
     if need.endswith(".pm"):
-        return shutil.which("perl") is not None and \
-            not subprocess.run(["perl", "-e", f"require '{need}'"], stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
+        return shutil.which("perl") is not None and succeeds("perl", "-e", f"require '{need}'")
     if need.endswith(".bin"):
         return Path("/usr/share/qemu", need).exists()
     if need == "busybox":       # for an initramfs without libraries
-        return shutil.which(need) is not None and not dynamic(shutil.which(need))
+        return shutil.which(need) is not None and succeeds("sh", "-c", f"! ldd {shutil.which(need)}")
     if not need.endswith(".h"):
         return shutil.which(need) is not None
     places = [Path("/usr/include"), *Path("/usr/include").glob("*-linux-gnu*")]
     return any((place / need).exists() for place in places)
 
 
-def dynamic(path):
-    """Whether the program `path` needs an interpreter, ld.so: an ELF file of 64 bits with a PT_INTERP."""
-    data = Path(path).read_bytes()
-    if data[:5] != b"\x7fELF\2":
-        return False
-    order = "<" if data[5] == 1 else ">"
-    start, (size, count) = struct.unpack_from(f"{order}Q", data, 32)[0], struct.unpack_from(f"{order}HH", data, 54)
-    return any(struct.unpack_from(f"{order}I", data, start + size * number)[0] == 3 for number in range(count))
+def succeeds(*command):
+    return not subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
 
 
 def needs(environments):

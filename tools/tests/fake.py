@@ -45,6 +45,9 @@ GUEST = r"""#!/bin/sh
 cat "$FAKE_LOG"
 case "$FAKE_GUEST" in
 hang) touch "$FAKE_STATE/sleeping"; setsid sleep 1000 & wait ;;
+stay) trap "" TERM; setsid sh -c 'trap "" TERM; sleep 1000 & wait; sleep 1000' & wait; sleep 1000 ;;
+meet) touch "$FAKE_STATE/guest-$$"; case "$0" in *linux) exit ;; esac
+	while [ "$(find "$FAKE_STATE" -maxdepth 1 -name 'guest-*' | wc -l)" -lt 3 ]; do sleep 0.05; done ;;
 esac
 """
 

@@ -23,6 +23,7 @@ APT_CACHE = r"""#!/bin/sh
 printf 'Package: linux-source-7.3\nVersion: 7.3~rc4-1\nSize: 9\n\n'
 [ "$FAKE_APT" = rc ] || printf 'Package: linux-source-7.3\nVersion: 7.3.1-1\nSize: 9\n\n'
 """
+GET = "import base, common; common.run_main(lambda: print(base.get_base('7.3').path))"
 TAR = r"""#!/bin/sh
 [ "$FAKE_TAR" = sleep ] && { touch "$FAKE_STATE/sleeping"; sleep 1000; }
 [ "$FAKE_TAR" = full ] && { echo "tar: x: Cannot write: No space left on device"; exit 2; }
@@ -58,7 +59,7 @@ class Download(unittest.TestCase):
     def start(self, **more):
         env = {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}", "FAKE_STATE": str(self.temp),
                "XDG_CACHE_HOME": str(self.temp / "cache"), **more}
-        return subprocess.Popen([sys.executable, "-B", TOOLS / "base.py", "7.3"], env=env, text=True,
+        return subprocess.Popen([sys.executable, "-B", "-c", GET], env=env | {"PYTHONPATH": str(TOOLS)}, text=True,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def get(self, **more):

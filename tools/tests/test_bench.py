@@ -67,7 +67,6 @@ class Table(unittest.TestCase):
 
     def test_lines(self):
         lines = [*bench.tables(measured(unpatched=UNPATCHED, patched=PATCHED))]
-        self.assertEqual(len({len(line) for line in lines[:2]}), 1)
         self.assertLessEqual(max(map(len, lines)), 120)
         rows = [re.split("  +", line) for line in lines]
         self.assertEqual(rows[1], ["", "unpatched", "patched", "ratio", "unpatched", "patched", "ratio"])

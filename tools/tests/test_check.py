@@ -325,6 +325,7 @@ class Results(CheckTest):
 
     def test_no_tests_is_a_failure(self):
         self.assertEqual(self.run_all(other="")[1], 3 + 1)
+        self.assertEqual(self.run_all(test_x="")[1], 3 + 1)
 
     def test_tests_that_crash_are_a_failure(self):
         self.assertEqual(self.run_all(test_x="import os\nos._exit(0)\n")[1], 3 + 1)
@@ -332,7 +333,7 @@ class Results(CheckTest):
     def test_tests_that_hang_are_a_failure(self):
         with mock.patch.object(check, "TESTS_TIMEOUT", 0.5):
             details = self.run_all(test_x="import time\ntime.sleep(60)\n")[3]
-        self.assertIn("none after 0.5 s", details[-1]["failed"][0])
+        self.assertIn("test_x.py: no answer in 0.5 s", details[-1]["failed"][0])
 
     def test_exit_code(self):
         for faults, code in ([], 0), (["x"], 1):

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a whole run cannot show: kunit.py that disagrees with the log, and every kind of kernel complaint."""
+"""What a whole run cannot show: logs that lack a line, and every kind of kernel complaint."""
 
+import contextlib
+import io
+import re
 import sys
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import verdict      # noqa: E402 pylint: disable=wrong-import-position
+from base import get_base       # noqa: E402 pylint: disable=wrong-import-position
 
+RECORDED = (Path(__file__).parent / "data/um.log").read_text(encoding="utf-8")
 LOG = """\
 [    0.100000] KTAP version 1
 [    0.100000] 1..1
@@ -28,36 +34,50 @@ LOG = """\
 SKIPS = ("s.b/q",)
 
 
-def leaf(name, status="PASS"):
-    return {"name": name, "status": status}
-
-
-def results(*cases, parameters=(("p", "PASS"), ("q", "SKIP"))):
-    sub = {"name": "b", "sub_groups": [], "test_cases": [leaf(*row) for row in parameters]}
-    suite = {"name": "s", "sub_groups": [sub], "test_cases": [leaf(*case) for case in cases]}
-    return {"name": "main", "sub_groups": [suite], "test_cases": []}
-
-
-GOOD = results(("a",))
-
-
 class Judge(unittest.TestCase):
-    def reasons(self, log=LOG, decoded=GOOD, status=0, promised=("s",), skips=SKIPS, **more):
-        judged = verdict.judge(log, decoded, status, promised, skips, **more)
+    @classmethod
+    def setUpClass(cls):
+        with contextlib.redirect_stdout(io.StringIO()):
+            cls.kernel = get_base("7.3").path
+
+    def reasons(self, log=LOG, status=0, promised=("s",), skips=SKIPS, **more):
+        judged = verdict.judge(log, self.kernel, status, promised, skips, **more)
         self.assertEqual(judged.status, verdict.FAIL if judged.reasons else verdict.PASS)
         return "; ".join(judged.reasons)
 
-    def test_agreement(self):
+    def test_good_log(self):
         self.assertEqual(self.reasons(), "")
 
-    def test_kunit_py_sees_another_result(self):
-        self.assertIn("disagree", self.reasons(decoded=results(("a", "FAIL"))))
-        self.assertIn("disagree", self.reasons(decoded=results(("a",), ("c",))))
-        self.assertIn("disagree", self.reasons(decoded=results(("a",), parameters=[("p", "PASS")])))
+    def test_recorded_log_with_one_fault(self):
+        case, suite = "ok 6 exhaustion_changes_nothing", re.search(r"\] ok 1 vmem_altmap\n", RECORDED).start() + 2
+        at = RECORDED.index(case)
+        for fault, reason, log in (
+                ("suite failed", "failed: vmem_altmap", RECORDED[:suite] + "not " + RECORDED[suite:]),
+                ("parameter failed", "failed: vmem_altmap.exact_fit_succeeds", RECORDED.replace("ok 3 block\n", "not ok 3 block\n", 1)),
+                ("all skipped", "every case was skipped", re.sub(r"(\]     ok \d+ \w+)$", r"\1 # SKIP nothing", RECORDED, flags=re.M)),
+                ("truncated", "vmem_altmap: missing expected subtest!", RECORDED[:RECORDED.index("\n", at)]),
+                ("no last line", "vmem_altmap: missing subtest result line!", RECORDED[:suite]),
+                ("empty", "Could not find any KTAP output", ""),
+                ("no tests", "Could not find any KTAP output", "[    0.080000] reboot: System halted\n"),
+                ("0 tests", "main: 0 tests run!", "[    0.080000] KTAP version 1\n[    0.080000] 1..0\n"),
+                ("warning after the tests", "kernel complaint: BUG: KASAN: use", RECORDED + "[    0.1] BUG: KASAN: use-after-free in f\n"),
+                ("other suite", "suite vmem_altmap did not run", RECORDED.replace(" vmem_altmap\n", " other\n")),
+                ("plan of cases", "vmem_altmap: missing expected subtest!", RECORDED.replace(" 1..23\n", " 1..24\n")),
+                ("plan of cases too small", "vmem_altmap: missing subtest result line!", RECORDED.replace(" 1..23\n", " 1..22\n")),
+                ("plan of suites", "main: missing expected subtest!", RECORDED.replace("] 1..1\n", "] 1..2\n"))):
+            with self.subTest(fault):
+                self.assertIn(reason, self.reasons(log, promised=("vmem_altmap",), skips=()))
+        self.assertEqual(self.reasons(RECORDED, promised=("vmem_altmap",), skips=()), "")
 
-    def test_kunit_py_failed_or_wrote_nothing(self):
+    def test_kunit_py_failed(self):
         self.assertIn("kunit.py exited with 1", self.reasons(status=1))
-        self.assertIn("wrote no JSON", self.reasons(decoded=None))
+
+    def test_older_parser_takes_no_printer(self):
+        parser = verdict.kunit_parser(self.kernel)
+        real = parser.parse_run_tests
+        with mock.patch.object(parser, "parse_run_tests", lambda kernel_output: real(kernel_output, parser.stdout)):
+            self.assertEqual(self.reasons(), "")
+            self.assertIn("s: missing subtest result line!", self.reasons(LOG.rpartition("[")[0]))
 
     def test_promises(self):
         self.assertIn("suite t did not run", self.reasons(promised=("s", "t")))
@@ -80,17 +100,14 @@ class Judge(unittest.TestCase):
 
     def test_skipped_as_a_whole(self):
         log = LOG.replace("ok 1 p\n", "ok 1 p # SKIP\n").replace("ok 2 b\n", "ok 2 b # SKIP\n")
-        decoded = results(("a",), parameters=[("p", "SKIP"), ("q", "SKIP")])
-        self.assertEqual(self.reasons(log, decoded, skips=("s.b",)), "")
-        self.assertEqual(self.reasons(log, decoded), "skipped, but not expected to be: s.b/p (no reason given)")
+        self.assertEqual(self.reasons(log, skips=("s.b",)), "")
+        self.assertEqual(self.reasons(log), "skipped, but not expected to be: s.b/p (no reason given)")
         log = LOG.replace("1..1\n", "1..2\n") + "[    0.500000] ok 2 t # SKIP nothing to do\n"
-        decoded = results(("a",))
-        decoded["test_cases"].append(leaf("t", "SKIP"))
-        self.assertEqual(self.reasons(log, decoded), "skipped, but not expected to be: t (nothing to do)")
-        self.assertEqual(self.reasons(log, decoded, skips=("t", *SKIPS)), "")
+        self.assertEqual(self.reasons(log), "skipped, but not expected to be: t (nothing to do)")
+        self.assertEqual(self.reasons(log, skips=("t", *SKIPS)), "")
 
     def test_seconds_and_parameters(self):
-        suite = verdict.parse(LOG).suites[0]
+        suite = verdict.parse(LOG, self.kernel)[0][0]
         self.assertEqual([(case.name, case.seconds) for case in suite.rows], [("a", 0.15), ("b", 0.15)])
         self.assertEqual([(row.name, row.status, row.seconds, row.comment) for row in suite.rows[1].rows],
                          [("p", "PASS", 0.05, ""), ("q", "SKIP", 0.1, "not here")])
@@ -98,7 +115,7 @@ class Judge(unittest.TestCase):
     def test_log_without_stamps(self):
         log = "".join(line[15:] for line in LOG.splitlines(keepends=True))
         self.assertEqual(self.reasons(log=log), "")
-        self.assertIsNone(verdict.parse(log).suites[0].rows[0].seconds)
+        self.assertIsNone(verdict.parse(log, self.kernel)[0][0].rows[0].seconds)
 
     def test_every_prefix_of_the_log_fails(self):
         lines = LOG.splitlines(keepends=True)
@@ -107,10 +124,10 @@ class Judge(unittest.TestCase):
                 self.assertNotEqual(self.reasons(log="".join(lines[:count])), "")
 
     def test_every_missing_line_fails(self):
-        # The headers of a suite or case are no loss: plan, numbers and names still add up or do not.
+        # Headers and plans are no loss: numbers and names still add up or do not.
         lines = LOG.splitlines(keepends=True)
         for index, line in enumerate(lines):
-            if not line.rstrip().endswith("KTAP version 1"):
+            if not line.rstrip().endswith(("KTAP version 1", "1..1", "1..2", "# Subtest: s")):
                 with self.subTest(line=line):
                     self.assertNotEqual(self.reasons(log="".join(lines[:index] + lines[index + 1:])), "")
 
