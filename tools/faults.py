@@ -3,7 +3,6 @@
 
     python3 tools/faults.py [NAME ...]
     python3 tools/faults.py --core      leave out those marked `rest`: what make test has time for
-    python3 tools/faults.py --table     print the table for docs/behaviours.md
 
 A fault is found if the cases that it names fail and, unless it is broad, no others. The kernel is rebuilt
 without faults at the end. Results go to out/faults.json. BASE= and KDIR= choose
@@ -31,15 +30,6 @@ def faults(names):
     if unknown := [name for name in names if name not in tables]:
         raise Stop(f"unknown fault {', '.join(unknown)}: there are {', '.join(tables)}")
     return {name: table for name, table in tables.items() if not names or name in names}
-
-
-def table(tables):
-    """The lines of the table in docs/behaviours.md."""
-    yield "| mutant | in | killed in | cases |"
-    yield "|---|---|---|---|"
-    for name, fault in tables.items():
-        yield (f"| `{name}`{' (broad)' if fault.get('broad') else ''} | {fault['file']} | {fault['env']} | "
-               f"{', '.join(f'`{case}`' for case in fault['red'])} |")
 
 
 def edited(work, name, edits, data="tools/faults.toml"):
@@ -136,9 +126,6 @@ def prove(kind, place, wanted, overlay):
 
 
 def main():
-    if sys.argv[1:] == ["--table"]:
-        print(*table(faults([])), sep="\n")
-        return 0
     core = "--core" in sys.argv[1:]
     wanted = {name: fault for name, fault in faults([word for word in sys.argv[1:] if word != "--core"]).items()
               if not (core and fault.get("rest"))}

@@ -2,7 +2,6 @@
 """make teeth: is each patch of the series needed, and do the suites notice when it is missing?
 
     python3 tools/teeth.py [SUBSTRING ...]  those patches whose subject or file name has a SUBSTRING
-    python3 tools/teeth.py --table          print the table for docs/behaviours.md
 
 Leaves out one patch at a time, builds and runs what remains, and expects exactly the cases to fail
 that tools/teeth.toml names for the patch. The kernel is rebuilt with all patches at the end. Results
@@ -103,26 +102,10 @@ def left_out(work, name, table, patch):
         return {path: (top / path).read_bytes() if (top / path).exists() else None for path in touched}
 
 
-def table(tables):
-    """The lines of the table in docs/behaviours.md."""
-    yield "| without the patch | seen in | cases |"
-    yield "|---|---|---|"
-    for name, entry in tables.items():
-        if "none" in entry:
-            yield f"| {name} | | {entry['none']} |"
-        else:
-            for env, red in seen(entry).items():
-                yield (f"| {name}{' (broad)' if entry.get('broad') else ''} | {env} | "
-                       f"{', '.join(f'`{case}`' for case in red)} |")
-
-
 def main():
     tables, patches = load()
     if fault := next(problems(tables, patches), None):
         raise Stop(fault)
-    if sys.argv[1:] == ["--table"]:
-        print(*table(tables), sep="\n")
-        return 0
     base = os.environ.get("BASE")
     wanted = choose(tables, {base: patches[base]} if base in patches else patches, sys.argv[1:])
 
