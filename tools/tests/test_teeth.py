@@ -66,11 +66,6 @@ class Data(unittest.TestCase):
         self.assertEqual(list(teeth.problems({"mm: build": entry, "mm: gone": entry}, patches)),
                          ['tools/teeth.toml: no patch has the subject "mm: gone"'])
 
-    def test_table(self):
-        tables = {"one": {"none": "why"}, "two": {"red": {"um": ["a.b", "a.c"], "x": ["a.d"]}, "broad": True}}
-        self.assertEqual(list(teeth.table(tables))[2:], [
-            "| one | | why |", "| two (broad) | um | `a.b`, `a.c` |", "| two (broad) | x | `a.d` |"])
-
 
 class LeftOut(unittest.TestCase):
     def setUp(self):
