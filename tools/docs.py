@@ -16,7 +16,7 @@ import environments
 from common import BASES, SERIES, patch_files, run_main, say, write
 
 BEHAVIOURS = "tools/behaviours.toml"
-REVERTS = "tools/teeth.toml"
+REVERTS = "tools/reverts.toml" if (SERIES / "tools/reverts.toml").exists() else "tools/teeth.toml"
 BUGS = "docs/mainline-bugs.md"
 GROUPS = ("x86_64*", "ppc64*", "arm64*", "ppc64*hash*", "ppc64*radix")      # how environments are named together
 PART = re.compile(r"(?<=<!-- generated: )([a-z]+)( -->\n).*?(?=<!-- end -->)", re.S)
