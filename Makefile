@@ -3,14 +3,15 @@
 TOOL := ./tools/python
 export ENV BASE KDIR FILTER MIRROR
 
-.PHONY: help run test modules teeth bench bisect check refresh tree clean
+.PHONY: help run test modules mutants revert-tests bench bisect check refresh tree clean
 
 help:
 	@echo 'make run      build and run the suites, print a matrix with verdicts'
 	@echo '              ENV=um,x86_64|all  FILTER=suite.case  BASE=7.3|6.12  or KDIR=<kernel tree>'
-	@echo 'make test     make check, make run, make modules, and the faults that the suites must find'
+	@echo 'make test     make check, make run, make modules, and a sample of the mutants'
 	@echo 'make modules  load and unload the suites as modules, twice in one boot (ENV=x86_64)'
-	@echo 'make teeth    leave out one patch at a time: do exactly its cases fail?'
+	@echo 'make mutants  change the code a little: does a case fail? (ENV=, FILTER=glob of function: change)'
+	@echo 'make revert-tests  leave out one patch at a time: do exactly its cases fail? (ENV=, FILTER=04-mm-fixes)'
 	@echo 'make bench    what a section of memmap costs, without the series and with it (BASE= or KDIR=)'
 	@echo 'make bisect   compile each commit of the series for six architectures (ENV=, BASE= or GITTREE=)'
 	@echo 'make check    quick checks of patches, files and tools'
@@ -27,8 +28,11 @@ test:
 modules:
 	@$(TOOL) tools/modules.py
 
-teeth:
-	@$(TOOL) tools/teeth.py
+mutants:
+	@$(TOOL) tools/mutants.py
+
+revert-tests:
+	@$(TOOL) tools/reverts.py
 
 bench:
 	@$(TOOL) tools/bench.py

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import base
 import prereq
+import reverts
 import series
-import teeth
+import variants
 from common import BASES, KERNEL_DIRS, SERIES, Stop, run_main, say, spawn
 
 LARGE = 300 << 10       # bytes
@@ -247,46 +248,46 @@ def behaviours(repo, count=BEHAVIOURS):
             yield f"{doc}: no KUnit case {case}"
 
 
-def faults(repo):
-    """docs/behaviours.md has a row for each fault, with the cases that tools/faults.toml names."""
+def by_hand(repo):
+    """docs/behaviours.md has a row for each mutant written by hand, with the cases that tools/mutants.toml names."""
     doc = "docs/behaviours.md"
     listed = {}
     for line in repo.read(doc).splitlines() if doc in repo.files else ():
         cells = [re.findall(r"`([^`]+)`", cell) for cell in line.strip().strip("|").split("|")]
         if len(cells) == 4 and len(cells[0]) == 1:
             listed[cells[0][0]] = cells[3]
-    tables = tomllib.loads(repo.read("tools/faults.toml"))
+    tables = tomllib.loads(repo.read("tools/mutants.toml"))["by-hand"]
     for name in sorted(tables.keys() | listed.keys()):
         if name not in tables or listed.get(name) != tables[name]["red"]:
-            yield f"{doc}: the row of fault {name} differs from tools/faults.toml: see faults.py --table"
+            yield f"{doc}: the row of mutant {name} differs from tools/mutants.toml: see mutants.py --table"
     known = kunit_cases(repo)
     for name, table in tables.items():
         for case in table["red"]:
             if case not in known:
-                yield f"tools/faults.toml: {name}: no KUnit case {case}"
+                yield f"tools/mutants.toml: {name}: no KUnit case {case}"
 
 
 def left_out(repo):
-    """tools/teeth.toml and the patches agree, its cases run where they should, and docs/behaviours.md has its table."""
-    tables, patches = teeth.load(repo.root)
-    if found := list(teeth.problems(tables, patches)):
+    """tools/reverts.toml and the patches agree, its cases run where they should, and docs/behaviours.md has its table."""
+    tables = variants.load(reverts.DATA, repo.root)
+    if found := list(reverts.problems(tables, reverts.patches(repo.root))):
         yield from found
         return
     known, envs = kunit_cases(repo), environments(repo)
     for name, table in tables.items():
-        for env, cases in ({} if "none" in table else teeth.seen(table)).items():
+        for env, cases in ({} if "none" in table else variants.seen(table)).items():
             if env not in envs:
-                yield f'{teeth.DATA}: "{name}": no environment {env} in tools/environments.toml'
+                yield f'{reverts.DATA}: "{name}": no environment {env} in tools/environments.toml'
                 continue
             for case in cases:
                 if case not in known:
-                    yield f'{teeth.DATA}: "{name}": no KUnit case {case}'
+                    yield f'{reverts.DATA}: "{name}": no KUnit case {case}'
                 elif not runs(case, envs[env]):
-                    yield f'{teeth.DATA}: "{name}": {case} does not run in {env}'
+                    yield f'{reverts.DATA}: "{name}": {case} does not run in {env}'
     doc = "docs/behaviours.md"
-    wanted = "\n".join(["", *teeth.table(tables), "", ""])
+    wanted = "\n".join(["", *reverts.table(tables), "", ""])
     if wanted not in (repo.read(doc) + "\n" if doc in repo.files else ""):
-        yield f"{doc}: the table of patches differs from {teeth.DATA}: see teeth.py --table"
+        yield f"{doc}: the table of patches differs from {reverts.DATA}: see reverts.py --table"
 
 
 def all_series(repo):
@@ -347,7 +348,7 @@ def kernel_doc(repo):
 CHECKS = (
     ("python syntax", python_syntax), ("shell syntax", shell_syntax), ("shellcheck", shellcheck), ("SPDX lines", spdx),
     ("file sizes", sizes), ("white space", whitespace), (".kunitconfig files", kunitconfig), ("links in *.md", links),
-    ("docs/behaviours.md", behaviours), ("tools/faults.toml", faults), (teeth.DATA, left_out),
+    ("docs/behaviours.md", behaviours), ("tools/mutants.toml", by_hand), (reverts.DATA, left_out),
     ("patches and files agree", series_check), ("git am on the base", series_am),
     ("checkpatch.pl --strict", checkpatch), ("kernel-doc", kernel_doc),
 )
