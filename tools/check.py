@@ -23,8 +23,9 @@ import base
 import docs
 import environments
 import prereq
+import reverts
 import series
-import teeth
+import variants
 from common import BASES, KERNEL_DIRS, SERIES, Stop, run_main, say, spawn
 
 LARGE = 300 << 10       # bytes
@@ -212,32 +213,32 @@ def generated(repo):
     return docs.stale(repo.root)
 
 
-def faults(repo):
-    """The cases that tools/faults.toml names exist."""
+def by_hand(repo):
+    """The cases that kill the mutants written by hand exist."""
     known = kunit_cases(repo)
-    for name, table in tomllib.loads(repo.read("tools/faults.toml")).items():
+    for name, table in tomllib.loads(repo.read("tools/mutants.toml"))["by-hand"].items():
         for case in table["red"]:
             if case not in known:
-                yield f"tools/faults.toml: {name}: no KUnit case {case}"
+                yield f"tools/mutants.toml: {name}: no KUnit case {case}"
 
 
 def left_out(repo):
-    """tools/teeth.toml and the patches agree, and its cases run where they should."""
-    tables, patches = teeth.load(repo.root)
-    if found := list(teeth.problems(tables, patches)):
+    """tools/reverts.toml and the patches agree, and its cases run where they should."""
+    tables = variants.load(reverts.DATA, repo.root)
+    if found := list(reverts.problems(tables, reverts.patches(repo.root))):
         yield from found
         return
     known, envs = kunit_cases(repo), environments.load(repo.root)
     for name, table in tables.items():
-        for env, cases in ({} if "none" in table else teeth.seen(table)).items():
+        for env, cases in ({} if "none" in table else variants.seen(table)).items():
             if env not in envs:
-                yield f'{teeth.DATA}: "{name}": no environment {env} in tools/environments.toml'
+                yield f'{reverts.DATA}: "{name}": no environment {env} in tools/environments.toml'
                 continue
             for case in cases:
                 if case not in known:
-                    yield f'{teeth.DATA}: "{name}": no KUnit case {case}'
+                    yield f'{reverts.DATA}: "{name}": no KUnit case {case}'
                 elif not docs.runs(case, envs[env]):
-                    yield f'{teeth.DATA}: "{name}": {case} does not run in {env}'
+                    yield f'{reverts.DATA}: "{name}": {case} does not run in {env}'
 
 
 def all_series(repo):
@@ -298,7 +299,7 @@ def kernel_doc(repo):
 CHECKS = (
     ("python syntax", python_syntax), ("shell syntax", shell_syntax), ("shellcheck", shellcheck), ("SPDX lines", spdx),
     ("file sizes", sizes), ("white space", whitespace), ("Kconfig fragments", kunitconfig), ("links in *.md", links),
-    ("tools/behaviours.toml", behaviours), ("generated docs", generated), ("tools/faults.toml", faults), (teeth.DATA, left_out),
+    ("tools/behaviours.toml", behaviours), ("generated docs", generated), ("tools/mutants.toml", by_hand), (reverts.DATA, left_out),
     ("patches and files agree", series_check), ("git am on the base", series_am),
     ("checkpatch.pl --strict", checkpatch), ("kernel-doc", kernel_doc),
 )

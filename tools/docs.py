@@ -13,10 +13,12 @@ import tomllib
 from pathlib import Path
 
 import environments
+import variants
 from common import BASES, SERIES, patch_files, run_main, say, write
 
 BEHAVIOURS = "tools/behaviours.toml"
-REVERTS = "tools/reverts.toml" if (SERIES / "tools/reverts.toml").exists() else "tools/teeth.toml"
+REVERTS = "tools/reverts.toml"
+MUTANTS = "tools/mutants.toml"
 BUGS = "docs/mainline-bugs.md"
 GROUPS = ("x86_64*", "ppc64*", "arm64*", "ppc64*hash*", "ppc64*radix")      # how environments are named together
 PART = re.compile(r"(?<=<!-- generated: )([a-z]+)( -->\n).*?(?=<!-- end -->)", re.S)
@@ -113,18 +115,24 @@ def cases(root):
                  ((f"`{case}`", text, where([case], envs)) for case, text in extra(load(root, BEHAVIOURS)).items()))
 
 
+def detected(tables):
+    """Rows with the name of each of `tables`, the environments that detect it, and the cases that fail there."""
+    for name, entry in tables.items():
+        # Environments that detect it by the same cases share a row.
+        seen = {} if "none" in entry else variants.seen(entry)
+        for names in dict.fromkeys(map(tuple, seen.values())):
+            yield (name, ", ".join(f"`{env}`" for env in seen if tuple(seen[env]) == names),
+                   code(names) + (" and others" if entry.get("broad") else ""))
+
+
+def mutants(root):
+    """What kills each mutant that is written by hand."""
+    return table(("mutant", "in", "killed by"), detected(load(root, MUTANTS)["by-hand"]))
+
+
 def reverts(root):
     """What fails without each patch; patches that no case can miss are left out."""
-    rows = []
-    for subject, entry in load(root, REVERTS).items():
-        if "none" not in entry:
-            red, envs = entry["red"], entry.get("env", [])
-            seen = red if isinstance(red, dict) else {env: red for env in ([envs] if isinstance(envs, str) else envs)}
-            # Several environments that detect it by the same cases share a row.
-            for names in dict.fromkeys(map(tuple, seen.values())):
-                rows.append((subject, ", ".join(env for env in seen if tuple(seen[env]) == names),
-                             code(names) + (" and others" if entry.get("broad") else "")))
-    return table(("without the patch", "in", "these cases fail"), rows)
+    return table(("without the patch", "in", "these cases fail"), detected(load(root, REVERTS)))
 
 
 def sections(root):
@@ -149,7 +157,7 @@ def bugs(root):
 
 
 PARTS = {"environments": environment_table, "commands": commands, "rules": rules, "behaviours": behaviours, "cases": cases,
-         "reverts": reverts, "bugs": bugs}
+         "mutants": mutants, "reverts": reverts, "bugs": bugs}
 
 
 def written(root, text):

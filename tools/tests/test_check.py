@@ -128,43 +128,43 @@ class Suites(CheckTest):
 
 
 class LeftOut(CheckTest):
-    TEETH = """[three]
+    REVERTS = """[three]
 none = "a suite"
 ["mm/two: fix"]
 env = ["um", "x86_64"]
 red = ["one.first"]
 """
     FILES = CheckTest.FILES | {
-        "patches/7.3/01-x/0001-x.patch": "Subject: [PATCH 1/2] three\n\n", "tools/teeth.toml": TEETH,
+        "patches/7.3/01-x/0001-x.patch": "Subject: [PATCH 1/2] three\n\n", "tools/reverts.toml": REVERTS,
         "patches/7.3/01-x/0002-y.patch": "Subject: [PATCH 2/2] mm/two:\n fix\n\n"}
 
-    def teeth(self, old, new, *words):
-        self.assertIn(old, self.TEETH)
+    def reverts(self, old, new, *words):
+        self.assertIn(old, self.REVERTS)
         self.assertEqual(self.faults(check.left_out), [])
-        faults = self.faults(check.left_out, {"tools/teeth.toml": self.TEETH.replace(old, new)})
+        faults = self.faults(check.left_out, {"tools/reverts.toml": self.REVERTS.replace(old, new)})
         self.assertTrue(all(word in faults[0] for word in words), faults)
 
     def test_patch_without_entry(self):
-        self.teeth('[three]\nnone = "a suite"\n', "", "no entry for patches/7.3/01-x/0001-x.patch", '["three"]')
+        self.reverts('[three]\nnone = "a suite"\n', "", "no entry for patches/7.3/01-x/0001-x.patch", '["three"]')
 
     def test_entry_without_patch(self):
-        self.teeth("[three]", '[four]\nnone = "x"\n[three]', 'no patch has the subject "four"')
+        self.reverts("[three]", '[four]\nnone = "x"\n[three]', 'no patch has the subject "four"')
 
     def test_entry_without_anything(self):
-        self.teeth('none = "a suite"\n', "", '"three"', "needs `env` and `red`")
+        self.reverts('none = "a suite"\n', "", '"three"', "needs `env` and `red`")
 
     def test_case_that_does_not_exist(self):
-        self.teeth('["um", "x86_64"]\nred = ["one.first"', '"um"\nred = ["one.gone"', "no KUnit case one.gone")
+        self.reverts('["um", "x86_64"]\nred = ["one.first"', '"um"\nred = ["one.gone"', "no KUnit case one.gone")
 
     def test_case_that_does_not_run_there(self):
-        self.teeth('"one.first"', '"two.third"', "two.third does not run in um")
+        self.reverts('"one.first"', '"two.third"', "two.third does not run in um")
 
     def test_unknown_environment(self):
-        self.teeth('"um"', '"vax"', "no environment vax")
+        self.reverts('"um"', '"vax"', "no environment vax")
 
     def test_not_toml(self):
-        series.write(self.root / "tools/teeth.toml", "[")
-        with self.assertRaisesRegex(Stop, "tools/teeth.toml: "):
+        series.write(self.root / "tools/reverts.toml", "[")
+        with self.assertRaisesRegex(Stop, "tools/reverts.toml: "):
             self.faults(check.left_out)
 
 

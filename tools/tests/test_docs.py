@@ -52,6 +52,11 @@ red = { um = ["one.first"], x86_64 = ["two.third"] }
 ["mm: move"]
 none = "moves"
 """
+MUTANTS = """
+[by-hand.off_by_one]
+env = "um"
+red = ["one.first"]
+"""
 BUGS = """# Bugs
 
 <a id="b1"></a>
@@ -74,7 +79,8 @@ class Docs(unittest.TestCase):
         temp = tempfile.TemporaryDirectory()
         self.addCleanup(temp.cleanup)
         self.root = Path(temp.name)
-        for name, text in {"tools/environments.toml": ENVIRONMENTS, docs.BEHAVIOURS: BEHAVIOURS, docs.REVERTS: REVERTS, docs.BUGS: BUGS,
+        for name, text in {"tools/environments.toml": ENVIRONMENTS, docs.BEHAVIOURS: BEHAVIOURS, docs.REVERTS: REVERTS, docs.MUTANTS: MUTANTS,
+                           docs.BUGS: BUGS,
                            "docs/page.md": PAGE, "patches/7.3/01-mm-fixes/0001-x.patch": "Subject: [PATCH] mm: fix\n\n"}.items():
             write(self.root / name, text)
         write(self.root / "docs/page.md", docs.written(self.root, PAGE))
@@ -85,8 +91,8 @@ class Docs(unittest.TestCase):
                      "| 1 | it works | R1 | `one.first`, `two.third` | all |",
                      "| 2 | it goes on. Not asserted yet: the end | R1 | `two.second` | `x86_64-la57` |",
                      "| `one.other` | something else | all |",
-                     "| mm: fix | um, x86_64 | `one.first` |", "| mm: more | um | `one.first` and others |",
-                     "| mm: more | x86_64 | `two.third` and others |",
+                     "| mm: fix | `um`, `x86_64` | `one.first` |", "| mm: more | `um` | `one.first` and others |",
+                     "| off_by_one | `um` | `one.first` |", "| mm: more | `x86_64` | `two.third` and others |",
                      "| it does not work | [B1](mainline-bugs.md#b1) | `one.first`, um | 01-mm-fixes |", "end"):
             self.assertIn(f"{line}\n", page)
         self.assertNotIn("mm: move", page)
