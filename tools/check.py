@@ -19,14 +19,15 @@ import tomllib
 from pathlib import Path
 
 import base
+import docs
 import environments
 import prereq
+import reverts
 import series
-import teeth
+import variants
 from common import BASES, KERNEL_DIRS, SERIES, Stop, run, run_main, say, stopping
 
 LARGE = 300 << 10       # bytes
-BEHAVIOURS = 40         # of the contract; docs/behaviours.md must have a row for each
 TESTS_TIMEOUT = 300     # seconds
 
 # checkpatch.pl findings that do not count, and why.
@@ -167,13 +168,25 @@ def kunitconfig(repo):
                 yield f"{name}:{number}: neither CONFIG_X=... nor `# CONFIG_X is not set`: {line}"
 
 
+def anchors(text):
+    """The anchors of a Markdown page: those of its headings, as GitHub names them, and <a id=...>."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r'<a id="([^"]+)">', text))
+
+
 def links(repo):
     for name in some(repo.matching("*.md"), "*.md files"):
         text = re.sub(r"^```.*?^```", "", repo.read(name), flags=re.M | re.S)
         for target in re.findall(r"\]\(([^)\s]+)\)", text):
-            path = target.split("#")[0]
-            if path and not re.match(r"[a-z]+:", path) and not (repo.root / name).parent.joinpath(path).exists():
+            path, _, anchor = target.partition("#")
+            if re.match(r"[a-z]+:", path):
+                continue
+            file = (repo.root / name).parent.joinpath(path) if path else repo.root / name
+            if not file.exists():
                 yield f"{name}: links to {target}, which does not exist"
+            elif anchor and file.suffix == ".md" and anchor not in anchors(file.read_text(encoding="utf-8")):
+                yield f"{name}: links to {target}, where there is no such heading"
 
 
 def kunit_cases(repo):
@@ -191,94 +204,40 @@ def kunit_cases(repo):
     return found
 
 
-def runs(case, env):
-    """Whether `suite.case` runs in the environment with the table `env`."""
-    return case.split(".")[0] in env.get("suites", ()) and not any(fnmatch.fnmatch(case, glob) for glob in env.get("skips", ()))
+def behaviours(repo):
+    return docs.problems(repo.root, kunit_cases(repo))
 
 
-def behaviours(repo, count=BEHAVIOURS):
-    doc = "docs/behaviours.md"
-    if doc not in repo.files:
-        yield f"{doc}: missing"
-        return
-    text = repo.read(doc)
-    envs = environments.load(repo.root)
+def generated(repo):
+    return docs.stale(repo.root)
+
+
+def by_hand(repo):
+    """The cases that kill the mutants written by hand exist."""
     known = kunit_cases(repo)
-    if not known:
-        yield "no KUnit suite found among the kernel files"
-    suites = {case.split(".")[0] for case in known}
-    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")]
-            for line in text.splitlines() if re.match(r"\|\s*\d+\s*\|", line)]
-    numbers = [int(row[0]) for row in rows]
-    if numbers != list(range(1, count + 1)):
-        wrong = sorted(set(range(1, count + 1)) ^ set(numbers)) or [n for n in set(numbers) if numbers.count(n) > 1] or numbers
-        yield f"{doc}: should have the rows 1 to {count}, once each and in order; look at {', '.join(map(str, wrong))}"
-    for row in rows:
-        where = f"{doc}: behaviour {row[0]}"
-        if len(row) != 5:
-            yield f"{where}: {len(row)} columns instead of 5"
-            continue
-        cases = re.findall(r"`([^`]+)`", row[3])
-        globs = [name for name in re.split(r"[\s,`]+", row[4]) if re.match(r"\w", name) and not re.match(r"(?i)(issue|\d+)$", name)]
-        named = [envs[name] for name in envs if any(fnmatch.fnmatch(name, glob) for glob in globs)]
-        if not cases and not re.search(r"\bissue #?\d+", " ".join(row[3:])):
-            yield f"{where}: names no case, and no `issue N` that will bring one"
-        for glob in globs:
-            if not fnmatch.filter(envs, glob):
-                yield f"{where}: no environment {glob} in tools/environments.toml"
-        for case in cases:
-            if case not in known:
-                yield f"{where}: no KUnit case {case}"
-            elif not any(runs(case, env) for env in named):
-                yield f"{where}: {case} runs in none of the environments it names"
-    mentioned = set(re.findall(r"`(\w+\.\w+)`", text))
-    for case in sorted(known - mentioned):
-        yield f"{doc}: does not name the KUnit case {case}"
-    for case in sorted(case for case in mentioned - known if case.split(".")[0] in suites):
-        if not any(f"`{case}`" in row[3] for row in rows if len(row) == 5):
-            yield f"{doc}: no KUnit case {case}"
-
-
-def faults(repo):
-    """docs/behaviours.md has a row for each fault, with the cases that tools/faults.toml names."""
-    doc = "docs/behaviours.md"
-    listed = {}
-    for line in repo.read(doc).splitlines() if doc in repo.files else ():
-        cells = [re.findall(r"`([^`]+)`", cell) for cell in line.strip().strip("|").split("|")]
-        if len(cells) == 4 and len(cells[0]) == 1:
-            listed[cells[0][0]] = cells[3]
-    tables = tomllib.loads(repo.read("tools/faults.toml"))
-    for name in sorted(tables.keys() | listed.keys()):
-        if name not in tables or listed.get(name) != tables[name]["red"]:
-            yield f"{doc}: the row of fault {name} differs from tools/faults.toml: see faults.py --table"
-    known = kunit_cases(repo)
-    for name, table in tables.items():
+    for name, table in tomllib.loads(repo.read("tools/mutants.toml"))["by-hand"].items():
         for case in table["red"]:
             if case not in known:
-                yield f"tools/faults.toml: {name}: no KUnit case {case}"
+                yield f"tools/mutants.toml: {name}: no KUnit case {case}"
 
 
 def left_out(repo):
-    """tools/teeth.toml and the patches agree, its cases run where they should, and docs/behaviours.md has its table."""
-    tables, patches = teeth.load(repo.root)
-    if found := list(teeth.problems(tables, patches)):
+    """tools/reverts.toml and the patches agree, and its cases run where they should."""
+    tables = variants.load(reverts.DATA, repo.root)
+    if found := list(reverts.problems(tables, reverts.patches(repo.root))):
         yield from found
         return
     known, envs = kunit_cases(repo), environments.load(repo.root)
     for name, table in tables.items():
-        for env, cases in ({} if "none" in table else teeth.seen(table)).items():
+        for env, cases in ({} if "none" in table else variants.seen(table)).items():
             if env not in envs:
-                yield f'{teeth.DATA}: "{name}": no environment {env} in tools/environments.toml'
+                yield f'{reverts.DATA}: "{name}": no environment {env} in tools/environments.toml'
                 continue
             for case in cases:
                 if case not in known:
-                    yield f'{teeth.DATA}: "{name}": no KUnit case {case}'
-                elif not runs(case, envs[env]):
-                    yield f'{teeth.DATA}: "{name}": {case} does not run in {env}'
-    doc = "docs/behaviours.md"
-    wanted = "\n".join(["", *teeth.table(tables), "", ""])
-    if wanted not in (repo.read(doc) + "\n" if doc in repo.files else ""):
-        yield f"{doc}: the table of patches differs from {teeth.DATA}: see teeth.py --table"
+                    yield f'{reverts.DATA}: "{name}": no KUnit case {case}'
+                elif not docs.runs(case, envs[env]):
+                    yield f'{reverts.DATA}: "{name}": {case} does not run in {env}'
 
 
 def all_series(repo):
@@ -334,7 +293,7 @@ def kernel_doc(repo):
 CHECKS = (
     ("python syntax", python_syntax), ("shell syntax", shell_syntax), ("shellcheck", shellcheck), ("SPDX lines", spdx),
     ("file sizes", sizes), ("white space", whitespace), ("Kconfig fragments", kunitconfig), ("links in *.md", links),
-    ("docs/behaviours.md", behaviours), ("tools/faults.toml", faults), (teeth.DATA, left_out),
+    ("tools/behaviours.toml", behaviours), ("generated docs", generated), ("tools/mutants.toml", by_hand), (reverts.DATA, left_out),
     ("patches and files agree", series_check),
     ("checkpatch.pl --strict", checkpatch), ("kernel-doc", kernel_doc),
 )

@@ -2,9 +2,9 @@
 """make test: everything that must hold before a change lands.
 
 make check; proof that the patches apply to the vanilla release; the suites in the default
-environments, and as modules; the faults of tools/faults.toml. Goes on after a failure. The
+environments, and as modules; a sample of the mutants. Goes on after a failure. The
 last line is `N passed, N failed, N skipped`, counting checks, unit tests, KUnit cases and
-faults (the modules are one check); exit code 1 if anything failed or nothing passed.
+mutants (the modules are one check); exit code 1 if anything failed or nothing passed.
 """
 
 import json
@@ -46,20 +46,20 @@ def count_run(code):
     return passed, failed or int(bool(code)), skipped
 
 
-def count_faults(code):
-    """(found, missed) faults of the run that ended with `code`."""
+def count_mutants(code):
+    """(killed, survived) mutants of the run that ended with `code`."""
     try:
-        rows = json.loads((OUT / "faults.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        rows = json.loads((OUT / "mutants.json").read_text(encoding="utf-8"))["mutants"]
+    except (OSError, ValueError, KeyError):
         return 0, 1
-    found = sum(row["found"] for row in rows)
-    return found, (len(rows) - found) or int(bool(code))
+    killed = sum(row["status"] == "killed" for row in rows)
+    return killed, (len(rows) - killed) or int(bool(code))
 
 
 def main():
     start = time.monotonic()
     tally = Tally()
-    for name in ("summary.json", "faults.json"):
+    for name in ("summary.json", "mutants.json"):
         (OUT / name).unlink(missing_ok=True)
     prereq.ensure(environments.choose(""), prereq.CHECKS)
     say("== make check")
@@ -73,8 +73,8 @@ def main():
     say("== the suites as modules")
     code = tool("tools/modules.py")
     tally.add(int(not code), int(bool(code)))
-    say("== the suites' teeth")
-    tally.add(*count_faults(tool("tools/faults.py", "--core")))
+    say("== mutants")
+    tally.add(*count_mutants(tool("tools/mutants.py", "--sample")))
     say(f"{time.monotonic() - start:.0f} s")
     say(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped")
     return 1 if tally.failed or not tally.passed else 0

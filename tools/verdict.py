@@ -38,6 +38,7 @@ class Case:
     name: str
     status: str
     rows: list
+    total: int                  # of its rows, with those that are missing
     notes: list                 # its diagnostic lines
     comment: str                # why it was skipped
     seconds: float              # of guest time, None where the log has no time stamps
@@ -49,6 +50,14 @@ class Case:
 
 
 @dataclasses.dataclass
+class Log:
+    """A parsed guest log."""
+    suites: list
+    faults: list                # how its KTAP is wrong
+    trouble: list               # kernel complaints
+
+
+@dataclasses.dataclass
 class Verdict:
     """`status` is PASS, FAIL or NONE (the filter matched nothing here)."""
     status: str
@@ -57,15 +66,15 @@ class Verdict:
 
     def cases(self):
         """(suite, case) pairs of nodes."""
-        return [(suite, case) for suite in self.suites for case in suite.rows if case.name]     # a missing one has none
+        return [(suite, case) for suite in self.suites for case in suite.rows]
 
     def count(self, *statuses):
         return sum(case.status in statuses for _, case in self.cases())
 
     def passed(self, name):
         """`passed/total` cases of the suite `name`, or `-`."""
-        rows = next((suite.rows for suite in self.suites if suite.name == name), None)
-        return "-" if rows is None else f"{sum(case.status == PASS for case in rows)}/{len(rows)}"
+        suite = next((suite for suite in self.suites if suite.name == name), None)
+        return f"{sum(case.status == PASS for case in suite.rows)}/{suite.total}" if suite else "-"
 
 
 def lines(text):
@@ -102,7 +111,7 @@ def kunit_parser(kernel):
 
 
 def parse(text, kernel):
-    """(suites, errors in the KTAP) of a guest's log; `kernel` is the path of a kernel tree, whose kunit_parser is used.
+    """Log of a guest's raw output; `kernel` is the path of a kernel tree, whose kunit_parser is used.
 
     Each module that is loaded prints a document of its own.
     """
@@ -123,15 +132,16 @@ def parse(text, kernel):
     status = {"SUCCESS": PASS, "SKIPPED": SKIP, "TEST_CRASHED": ERROR}
 
     def case(test):
-        rows = [case(row) for row in test.subtests]
+        rows = [case(row) for row in test.subtests if row.name]     # a missing one has none
         seconds = durations.pop(0) if durations else None       # its result line comes after those of its rows
         if rows:
             seconds = None if None in [row.seconds for row in rows] else sum(row.seconds for row in rows)
         own = status.get(test.status.name, FAIL)
         bad = own == PASS and any(row.status in (FAIL, ERROR) for row in rows)
-        return Case(test.name, FAIL if bad else own, rows, test.log, getattr(test, "skip_reason", ""),
+        return Case(test.name, FAIL if bad else own, rows, len(test.subtests), test.log, getattr(test, "skip_reason", ""),
                     None if seconds is None else round(seconds, 6))
-    return [case(test) for main in found for test in main.subtests if test.name], list(dict.fromkeys(printer.errors))
+    suites = [case(test) for main in found for test in main.subtests if test.name]
+    return Log(suites, list(dict.fromkeys(printer.errors)), complaints(text))
 
 
 def wrong_skips(suites, skips, filter_glob):
@@ -156,18 +166,18 @@ def judge(text, kernel, exit_status, promised, skips=(), filter_glob="", hang=""
     `text` is the guest's raw log, `kernel` its source, `exit_status` kunit.py's, `promised` the suites that must have
     run, `skips` globs of the cases that must not, `hang` says how the time limit was hit, if it was.
     """
-    suites, errors = parse(text, kernel)
-    trouble = complaints(text)
-    if filter_glob and errors == ["main: 0 tests run!"] and not (trouble or hang):
+    log = parse(text, kernel)
+    suites = log.suites
+    if filter_glob and log.faults == ["main: 0 tests run!"] and not (log.trouble or hang):
         return Verdict(NONE, [f"FILTER '{filter_glob}' matches no case"], [])
     bad = [f"{suite.name}.{case.name}" for suite in suites for case in suite.rows if case.status == FAIL]
     bad += [suite.name for suite in suites if suite.status == FAIL and not any(case.status == FAIL for case in suite.rows)]
     reasons = [hang] if hang else []
     if bad:
         reasons.append(f"failed: {', '.join(bad)}")
-    if trouble:
-        reasons.append(f"kernel complaint: {trouble[0]}")
-    reasons += errors
+    if log.trouble:
+        reasons.append(f"kernel complaint: {log.trouble[0]}")
+    reasons += log.faults
     if not reasons:
         for name in promised:
             suite = next((suite for suite in suites if suite.name == name), None)

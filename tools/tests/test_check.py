@@ -33,20 +33,12 @@ static struct kunit_suite two_suite = {{
 	.test_cases = two_cases,
 }};
 """
-DOC = """# Behaviours
-
-| # | behaviour | rule | cases | environments |
-|--:|---|---|---|---|
-| 1 | a | R1 | `one.first`, `two.third` | um, x86_64 |
-| 2 | b | R1 R2 | `one.second` | `um` |
-| 3 | c | R3 | issue 7 | |
-"""
 ENVIRONMENTS = f'# {SPDX}\n[um]\nsuites = ["one"]\n[x86_64]\nparts = ["x"]\n[parts.x]\nsuites = ["one", "two"]\n'
 
 
 class CheckTest(unittest.TestCase):
     FILES = {"tools/a.py": f"# {SPDX}\n", "tools/environments.toml": ENVIRONMENTS, "mm/tests/one_kunit.c": SUITE,
-             "docs/behaviours.md": DOC, "README.md": "[doc](docs/behaviours.md#x) [web](https://x.org/y)\n",
+             "docs/a.md": "# A page: one\n", "README.md": "[doc](docs/a.md#a-page-one) [web](https://x.org/y)\n",
              "mm/tests/.kunitconfig": "# why\nCONFIG_A=y\nCONFIG_B=\"x y\"\nCONFIG_N=-1\n# CONFIG_C is not set\n",
              "run.sh": f"#!/bin/sh\n# {SPDX}\necho hello\n", "patches/7.3/01-x/0001-x.patch": "From 0\n \n"}
 
@@ -121,120 +113,58 @@ class Files(CheckTest):
                 self.assert_fault(check.kunitconfig, {"x.kunitconfig": f"CONFIG_KUNIT=y\n{line}\n"}, "x.kunitconfig:2")
 
     def test_links(self):
-        self.assert_fault(check.links, {"docs/a.md": "[x](../README.md)\n```\n[y](gone)\n```\n[z](missing.md)\n"}, "docs/a.md", "missing.md")
+        self.assert_fault(check.links, {"docs/b.md": "[x](../README.md)\n```\n[y](gone)\n```\n[z](missing.md)\n"}, "docs/b.md", "missing.md")
+
+    def test_links_to_headings(self):
+        self.assert_fault(check.links, {"docs/b.md": '<a id="two"></a>\n# One\n[x](#one) [x](#two) [y](a.md#two)\n'}, "a.md#two", "heading")
 
     def test_ignored_files_are_not_looked_at(self):
         self.assertEqual(self.faults(check.spdx, {".gitignore": "out\n", "out/x.py": "x\n"}), [])
 
 
-class Behaviours(CheckTest):
-    def doc(self, old, new, *words):
-        self.assertIn(old, DOC)
-        self.assert_fault(check.behaviours, {"docs/behaviours.md": DOC.replace(old, new)}, *words, count=3)
-
+class Suites(CheckTest):
     def test_cases_are_found_suite_by_suite(self):
         self.assertEqual(check.kunit_cases(check.Repo(self.root)), {"one.first", "one.second", "two.third"})
 
-    def test_missing_document(self):
-        (self.root / "docs/behaviours.md").unlink()
-        self.assertEqual(self.faults(check.behaviours), ["docs/behaviours.md: missing"])
-
-    def test_case_that_does_not_exist(self):
-        self.doc("`two.third`", "`two.third`, `one.gone`", "behaviour 1", "one.gone")
-
-    def test_case_of_an_unknown_suite(self):
-        self.doc("`two.third`", "`two.third`, `six.first`", "behaviour 1", "six.first")
-
-    def test_case_that_is_not_named(self):
-        self.assert_fault(check.behaviours, {"mm/tests/one_kunit.c": SUITE.replace("(first),", "(first),\n\tKUNIT_CASE(fourth),")},
-                          "does not name", "one.fourth", count=3)
-
-    def test_stale_case_in_the_prose(self):
-        self.doc("# Behaviours", "# Behaviours `one.gone`", "one.gone")
-
-    def test_row_without_case(self):
-        self.doc("issue 7", "later", "behaviour 3", "no case")
-
-    def test_unknown_environment(self):
-        self.doc("um, x86_64", "um, x86_64, vax", "behaviour 1", "vax")
-
-    def test_environments_by_pattern(self):
-        self.assertEqual(self.faults(check.behaviours, {"docs/behaviours.md": DOC.replace("um, x86_64", "x86*")}, count=3), [])
-        self.doc("um, x86_64", "um, x86_64, vax*", "behaviour 1", "vax*")
-
-    def test_environment_that_skips_the_case(self):
-        like = ENVIRONMENTS + '[two]\nparts = ["x"]\n'
-        self.assertEqual(self.faults(check.behaviours, {"tools/environments.toml": like,
-                                                        "docs/behaviours.md": DOC.replace("um, x86_64", "two")}, count=3), [])
-        self.assert_fault(check.behaviours, {"tools/environments.toml": like + 'skips = ["two.th*"]\n'},
-                          "two.third", "none of the environments", count=3)
-
-    def test_environment_that_does_not_run_the_suite(self):
-        self.doc("um, x86_64", "um", "two.third", "none of the environments")
-
-    def test_missing_row(self):
-        self.doc("| 3 | c | R3 | issue 7 | |\n", "", "rows 1 to 3", "look at 3")
-
-    def test_row_twice(self):
-        self.doc("| 3 | c | R3 | issue 7 | |\n", "| 3 | c | R3 | issue 7 | |\n" * 2, "rows 1 to 3", "look at 3")
-
-    def test_wrong_number_of_columns(self):
-        self.doc("| issue 7 | |", "| issue 7 |", "behaviour 3", "4 columns")
-
 
 class LeftOut(CheckTest):
-    TEETH = """[three]
+    REVERTS = """[three]
 none = "a suite"
 ["mm/two: fix"]
 env = ["um", "x86_64"]
 red = ["one.first"]
 """
-    TABLE = """
-| without the patch | seen in | cases |
-|---|---|---|
-| three | | a suite |
-| mm/two: fix | um | `one.first` |
-| mm/two: fix | x86_64 | `one.first` |
-"""
     FILES = CheckTest.FILES | {
-        "patches/7.3/01-x/0001-x.patch": "Subject: [PATCH 1/2] three\n\n", "tools/teeth.toml": TEETH, "docs/behaviours.md": DOC + TABLE,
+        "patches/7.3/01-x/0001-x.patch": "Subject: [PATCH 1/2] three\n\n", "tools/reverts.toml": REVERTS,
         "patches/7.3/01-x/0002-y.patch": "Subject: [PATCH 2/2] mm/two:\n fix\n\n"}
 
-    def teeth(self, old, new, *words):
-        self.assertIn(old, self.TEETH)
+    def reverts(self, old, new, *words):
+        self.assertIn(old, self.REVERTS)
         self.assertEqual(self.faults(check.left_out), [])
-        faults = self.faults(check.left_out, {"tools/teeth.toml": self.TEETH.replace(old, new)})
+        faults = self.faults(check.left_out, {"tools/reverts.toml": self.REVERTS.replace(old, new)})
         self.assertTrue(all(word in faults[0] for word in words), faults)
-        self.assertTrue(all("teeth.py --table" in fault for fault in faults[1:]), faults)    # is stale, then, too
 
     def test_patch_without_entry(self):
-        self.teeth('[three]\nnone = "a suite"\n', "", "no entry for patches/7.3/01-x/0001-x.patch", '["three"]')
+        self.reverts('[three]\nnone = "a suite"\n', "", "no entry for patches/7.3/01-x/0001-x.patch", '["three"]')
 
     def test_entry_without_patch(self):
-        self.teeth("[three]", '[four]\nnone = "x"\n[three]', 'no patch has the subject "four"')
+        self.reverts("[three]", '[four]\nnone = "x"\n[three]', 'no patch has the subject "four"')
 
     def test_entry_without_anything(self):
-        self.teeth('none = "a suite"\n', "", '"three"', "needs `env` and `red`")
+        self.reverts('none = "a suite"\n', "", '"three"', "needs `env` and `red`")
 
     def test_case_that_does_not_exist(self):
-        self.teeth('["um", "x86_64"]\nred = ["one.first"', '"um"\nred = ["one.gone"', "no KUnit case one.gone")
+        self.reverts('["um", "x86_64"]\nred = ["one.first"', '"um"\nred = ["one.gone"', "no KUnit case one.gone")
 
     def test_case_that_does_not_run_there(self):
-        self.teeth('"one.first"', '"two.third"', "two.third does not run in um")
+        self.reverts('"one.first"', '"two.third"', "two.third does not run in um")
 
     def test_unknown_environment(self):
-        self.teeth('"um"', '"vax"', "no environment vax")
-
-    def test_stale_table(self):
-        last = "x86_64 | `one.first` |\n"
-        for old, new in (("um | `one.first`", "um | `one.second`"), ("| three | | a suite |\n", ""), (last, last + "| more |\n")):
-            with self.subTest(new):
-                series.write(self.root / "docs/behaviours.md", DOC + self.TABLE)
-                self.assert_fault(check.left_out, {"docs/behaviours.md": DOC + self.TABLE.replace(old, new)}, "teeth.py --table")
+        self.reverts('"um"', '"vax"', "no environment vax")
 
     def test_not_toml(self):
-        series.write(self.root / "tools/teeth.toml", "[")
-        with self.assertRaisesRegex(Stop, "tools/teeth.toml: "):
+        series.write(self.root / "tools/reverts.toml", "[")
+        with self.assertRaisesRegex(Stop, "tools/reverts.toml: "):
             self.faults(check.left_out)
 
 

@@ -107,7 +107,7 @@ class Judge(unittest.TestCase):
         self.assertEqual(self.reasons(log, skips=("t", *SKIPS)), "")
 
     def test_seconds_and_parameters(self):
-        suite = verdict.parse(LOG, self.kernel)[0][0]
+        suite = verdict.parse(LOG, self.kernel).suites[0]
         self.assertEqual([(case.name, case.seconds) for case in suite.rows], [("a", 0.15), ("b", 0.15)])
         self.assertEqual([(row.name, row.status, row.seconds, row.comment) for row in suite.rows[1].rows],
                          [("p", "PASS", 0.05, ""), ("q", "SKIP", 0.1, "not here")])
@@ -115,7 +115,7 @@ class Judge(unittest.TestCase):
     def test_log_without_stamps(self):
         log = "".join(line[15:] for line in LOG.splitlines(keepends=True))
         self.assertEqual(self.reasons(log=log), "")
-        self.assertIsNone(verdict.parse(log, self.kernel)[0][0].rows[0].seconds)
+        self.assertIsNone(verdict.parse(log, self.kernel).suites[0].rows[0].seconds)
 
     def test_every_prefix_of_the_log_fails(self):
         lines = LOG.splitlines(keepends=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""teeth.py: what its data may say, how a patch is taken out, and whole runs whose guest fails without a patch."""
+"""reverts.py: what its data may say, how a patch is taken out, and whole runs whose guest fails without a patch."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fake import CHANGE, MAKE, NEW_FILES, RECORDED, TOOLS, FakeKernel, new_file, script
 
-import teeth        # noqa: E402 pylint: disable=wrong-import-position
+import reverts        # noqa: E402 pylint: disable=wrong-import-position
 from common import Stop, write
 
 CASE = "vmem_altmap.size_0_is_refused"
@@ -36,40 +36,29 @@ LAST = BUILD.replace("build", "more")
 def patch(directory, name, text):
     """The Patch of a file with `text`."""
     write(Path(directory, name), text)
-    return teeth.Patch(Path(directory, name))
+    return reverts.Patch(Path(directory, name))
 
 
 class Data(unittest.TestCase):
     def test_forms(self):
-        edit = {"file": "a", "old": "b", "new": ""}
-        good = {"env": "um", "red": ["a.b"]}
-        for table in ({"none": "why"}, good, good | {"env": ["um", "x"], "broad": True},
-                      {"red": {"um": ["a.b"], "x": ["a.c"]}, "edits": [edit]}):
+        found = {"7.3": {"one": types.SimpleNamespace(name="1")}}
+        for table in ({"none": "why"}, {"env": "um", "red": ["a.b"]}, {"red": {"um": ["a.b"], "x": ["a.c"]}, "broad": True}):
             with self.subTest(table):
-                self.assertIsNone(teeth.misshapen(table))
-        for table in (1, {}, {"none": ""}, {"none": True}, {"none": "why", "env": "um"}, {"env": "um"},
-                      {"red": ["a.b"]}, good | {"red": []}, good | {"env": []},
-                      good | {"red": "a.b"}, good | {"red": {"um": ["a.b"]}},
-                      {"red": {}}, {"red": {"um": []}}, good | {"broad": "yes"}, good | {"edits": []},
-                      good | {"edits": [{"file": "a", "old": "b"}]}, good | {"edits": [edit | {"old": 1}]},
-                      good | {"brod": True}):
+                self.assertEqual(list(reverts.problems({"one": table}, found)), [])
+        for table in ({}, {"none": "why", "env": "um"}, {"env": "um"}, {"red": ["a.b"]}, {"env": "um", "red": []},
+                      {"red": {}}, {"env": "um", "red": ["a.b"], "brod": True}):
             with self.subTest(table):
-                self.assertIsNotNone(teeth.misshapen(table))
+                self.assertEqual(len(list(reverts.problems({"one": table}, found))), 1)
 
     def test_each_patch_has_an_entry_and_each_entry_a_patch(self):
         with tempfile.TemporaryDirectory() as temp:
             patches = {"7.3": {"mm: build": patch(temp, "01-mm/0002-mm-build.patch", CHANGE)}, "6.12": {}}
         entry = {"none": "why"}
-        self.assertEqual(list(teeth.problems({"mm: build": entry}, patches)), [])
-        self.assertEqual(list(teeth.problems({}, patches)),
-                         ['tools/teeth.toml: no entry for patches/7.3/01-mm/0002-mm-build.patch: add ["mm: build"]'])
-        self.assertEqual(list(teeth.problems({"mm: build": entry, "mm: gone": entry}, patches)),
-                         ['tools/teeth.toml: no patch has the subject "mm: gone"'])
-
-    def test_table(self):
-        tables = {"one": {"none": "why"}, "two": {"red": {"um": ["a.b", "a.c"], "x": ["a.d"]}, "broad": True}}
-        self.assertEqual(list(teeth.table(tables))[2:], [
-            "| one | | why |", "| two (broad) | um | `a.b`, `a.c` |", "| two (broad) | x | `a.d` |"])
+        self.assertEqual(list(reverts.problems({"mm: build": entry}, patches)), [])
+        self.assertEqual(list(reverts.problems({}, patches)),
+                         ['tools/reverts.toml: no entry for patches/7.3/01-mm/0002-mm-build.patch: add ["mm: build"]'])
+        self.assertEqual(list(reverts.problems({"mm: build": entry, "mm: gone": entry}, patches)),
+                         ['tools/reverts.toml: no patch has the subject "mm: gone"'])
 
 
 class LeftOut(unittest.TestCase):
@@ -83,7 +72,7 @@ class LeftOut(unittest.TestCase):
         self.patches = {"mm: build": patch(temp.name, "2.patch", CHANGE), "mm: more": patch(temp.name, "3.patch", MORE)}
 
     def left_out(self, name, **entry):
-        return teeth.left_out(self.work, name, entry, self.patches[name])
+        return reverts.left_out(self.work, name, entry, self.patches[name])
 
     def test_reverted(self):
         self.assertEqual(self.left_out("mm: more"), {
@@ -103,7 +92,7 @@ class LeftOut(unittest.TestCase):
         again = {"file": "mm/Makefile", "old": "two.o\nobj-y += more.o", "new": "2.o"}
         self.assertEqual(self.left_out("mm: build", edits=[edit, again]),
                          {"mm/Makefile": b"obj-y := one.o\nobj-y += 2.o\n"})
-        with self.assertRaisesRegex(Stop, "patch mm: build: its `old` text stands 4 times in mm/Makefile, .*teeth"):
+        with self.assertRaisesRegex(Stop, "patch mm: build: its `old` text stands 4 times in mm/Makefile, .*reverts"):
             self.left_out("mm: build", edits=[edit | {"old": "obj-y"}])
         with self.assertRaisesRegex(Stop, "no file mm/gone.c"):
             self.left_out("mm: build", edits=[edit | {"file": "mm/gone.c"}])
@@ -124,27 +113,27 @@ class Runs(FakeKernel):
         script(cls.bin / "make", MAKE.replace("cp ", good + 'cp "$FAKE_STATE/red" "$FAKE_STATE/now"\ncp ', 1))
         write(cls.temp / "red", RED)
 
-    def teeth(self, *words, data=NONE + BUILD + EDITS + LAST, **more):
-        """(exit code, output, rows of teeth.json or None) of tools/teeth.py."""
-        write(self.series / "tools/teeth.toml", data)
-        done = subprocess.run([sys.executable, "-B", TOOLS / "teeth.py", *words], text=True, timeout=60, check=False,
-                              env=self.environ(**{"ENV": None, "FAKE_LOG": self.temp / "now", **more}),
+    def reverts(self, word="", data=NONE + BUILD + EDITS + LAST, **more):
+        """(exit code, output, rows of reverts.json or None) of tools/reverts.py."""
+        write(self.series / "tools/reverts.toml", data)
+        done = subprocess.run([sys.executable, "-B", TOOLS / "reverts.py"], text=True, timeout=60, check=False,
+                              env=self.environ(**{"ENV": None, "FILTER": word, "FAKE_LOG": self.temp / "now", **more}),
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        path = self.temp / "out/teeth.json"
+        path = self.temp / "out/reverts.json"
         return done.returncode, done.stdout, json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
-    def stopped(self, line, *words, **more):
-        code, output, rows = self.teeth(*words, **more)
+    def stopped(self, line, word="", **more):
+        code, output, rows = self.reverts(word, **more)
         errors = [text for text in output.splitlines() if text.startswith("error: ")]
         self.assertEqual((code, rows, len(errors), "Traceback" in output), (1, None, 1, False), output)
         self.assertIn(line, output.splitlines()[-1])
 
     def test_exactly_the_named_cases_fail(self):
-        code, output, rows = self.teeth()
+        code, output, rows = self.reverts()
         self.assertEqual(code, 0, output)
-        self.assertEqual([(row["patch"], row["environment"], row["found"], row["red"]) for row in rows],
-                         [("mm: build", "um", True, [CASE]), ("mm: more", "um", True, [CASE])])
-        self.assertIn("2 of 2 found\n", output)
+        self.assertEqual([(row["name"], row["environment"], row["status"], row["red"]) for row in rows],
+                         [("mm: build", "um", "killed", [CASE]), ("mm: more", "um", "killed", [CASE])])
+        self.assertIn("2 killed, 0 survived, 0 equivalent\n", output)
         # The tree is whole again, and what was built last is its kernel.
         work = next((self.temp / "cache/vmem-altmap/work").glob("kdir-*[0-9a-f]"))
         text = (work / "mm/Makefile").read_text(encoding="utf-8")
@@ -154,31 +143,31 @@ class Runs(FakeKernel):
 
     def test_selection(self):
         for word in ("more", "0003"):
-            code, output, rows = self.teeth(word)
-            self.assertEqual((code, [row["patch"] for row in rows]), (0, ["mm: more"]), output)
+            code, output, rows = self.reverts(word)
+            self.assertEqual((code, [row["name"] for row in rows]), (0, ["mm: more"]), output)
         self.setUp()        # removes the results
         self.stopped("no patch has 'gone' in its subject or file name: there are mm: move; mm: build; mm: more", "gone")
         self.stopped("nothing to leave out: mm: move: all of it", "move")
 
     def test_another_case_fails(self):
         other = "vmem_altmap.exact_fit_succeeds"
-        code, output, rows = self.teeth("more", data=NONE + BUILD + EDITS + LAST.replace(CASE, other))
-        self.assertEqual((code, rows[0]["found"]), (1, False), output)
+        code, output, rows = self.reverts("more", data=NONE + BUILD + EDITS + LAST.replace(CASE, other))
+        self.assertEqual((code, rows[0]["status"]), (1, "survived"), output)
         self.assertIn(f"still passes: {other}\n    fails, but is not named: {CASE}\n", output)
-        self.assertIn("0 of 1 found; not: without patch mm: more in um\n", output)
+        self.assertIn("0 killed, 1 survived, 0 equivalent; survived: mm: more in um\n", output)
 
     def test_broad(self):
         data = NONE + BUILD + EDITS + LAST.replace(CASE, "vmem_altmap.exact_fit_succeeds")
-        self.assertEqual(self.teeth("more", data=data + "broad = true\n")[0], 1)
+        self.assertEqual(self.reverts("more", data=data + "broad = true\n")[0], 1)
         (self.temp / "red").write_text(RED.replace("    ok 5 ", "    not ok 5 "), encoding="utf-8")
         self.addCleanup(write, self.temp / "red", RED)
-        self.assertEqual(self.teeth("more")[0], 1)
-        self.assertEqual(self.teeth("more", data=NONE + BUILD + EDITS + LAST + "broad = true\n")[0], 0)
+        self.assertEqual(self.reverts("more")[0], 1)
+        self.assertEqual(self.reverts("more", data=NONE + BUILD + EDITS + LAST + "broad = true\n")[0], 0)
 
     def test_nothing_fails(self):
         (self.temp / "red").write_text(RECORDED, encoding="utf-8")
         self.addCleanup(write, self.temp / "red", RED)
-        code, output, _ = self.teeth("more")
+        code, output, _ = self.reverts("more")
         self.assertEqual(code, 1, output)
         self.assertIn("no case fails; the run passed", output)
 
@@ -188,7 +177,7 @@ class Runs(FakeKernel):
 
     def test_environments(self):
         both = LAST.replace('"um"', '["um", "x86_64"]')
-        code, output, rows = self.teeth("more", data=NONE + BUILD + EDITS + both, ENV="um")
+        code, output, rows = self.reverts("more", data=NONE + BUILD + EDITS + both, ENV="um")
         self.assertEqual((code, [row["environment"] for row in rows]), (0, ["um"]), output)
         self.setUp()        # removes the results
         self.stopped("nothing to be seen in ENV=x86_64", ENV="x86_64")
@@ -200,7 +189,7 @@ class Runs(FakeKernel):
         gone = NONE.replace("move", "gone")
         self.stopped('no patch has the subject "mm: gone"', data=gone + NONE + BUILD + EDITS + LAST)
         self.stopped('"mm: more": needs `env` and `red`', data=NONE + BUILD + EDITS + '["mm: more"]\n')
-        self.stopped("tools/teeth.toml: ", data="[")
+        self.stopped("tools/reverts.toml: ", data="[")
 
 
 if __name__ == "__main__":
