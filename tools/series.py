@@ -140,7 +140,7 @@ def export(tree, letters, out):
                 "-o", place, f"{marker}..{name}", cwd=temp,
                 **dict(zip(("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_COMMITTER_DATE"), who)))
             cover = place / "0000-cover-letter.patch"
-            write(place / COVER, cover.read_text(encoding="utf-8") + changes(temp, marker, last, existing))
+            write(place / COVER, cover.read_text(encoding="utf-8").rstrip() + "\n" + changes(temp, marker, last, existing))
             cover.unlink()
             shutil.copyfile(template, place / COVER_IN)
 
