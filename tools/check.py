@@ -9,6 +9,7 @@ with the reason.
 
 import concurrent.futures
 import fnmatch
+import hashlib
 import os
 import re
 import shutil
@@ -25,10 +26,10 @@ import prereq
 import reverts
 import series
 import variants
-from common import BASES, KERNEL_DIRS, SERIES, Stop, run, run_main, say, stopping
+from common import BASES, CACHE, KERNEL_DIRS, SERIES, Stop, run, run_main, say, stopping, write
 
 LARGE = 300 << 10       # bytes
-TESTS_TIMEOUT = 300     # seconds
+TESTS_TIMEOUT = 600     # seconds
 
 # checkpatch.pl findings that do not count, and why.
 CHECKPATCH_IGNORE = {
@@ -102,20 +103,11 @@ def python_syntax(repo):
 
 
 def shell_scripts(repo):
-    return some(sorted({*repo.matching("*.sh"), *repo.scripts("sh", "bash")}), "shell scripts")
-
-
-def shell_syntax(repo):
-    for name in shell_scripts(repo):
+    """With shellcheck, or for want of it the syntax only."""
+    for name in some(sorted({*repo.matching("*.sh"), *repo.scripts("sh", "bash")}), "shell scripts"):
         shell = "bash" if name in repo.scripts("bash") else "sh"
-        yield from tool_lines([shell, "-n", name], repo.root)
-
-
-def shellcheck(repo):
-    if not shutil.which("shellcheck"):
-        raise Skip("shellcheck is not installed")
-    for name in shell_scripts(repo):
-        yield from tool_lines(["shellcheck", "-f", "gcc", name], repo.root)
+        tool = ["shellcheck", "-f", "gcc"] if shutil.which("shellcheck") else [shell, "-n"]
+        yield from tool_lines([*tool, name], repo.root)
 
 
 def tool_lines(command, cwd):
@@ -260,6 +252,10 @@ def checkpatch(repo):
 
     def one_patch(job):
         one, tree, path = job
+        # What was clean is clean.
+        known = CACHE / "checkpatch" / hashlib.sha256(path.read_bytes() + (tree / "scripts/checkpatch.pl").read_bytes()).hexdigest()
+        if known.exists():
+            return []
         text = path.read_text(encoding="utf-8", errors="replace").split("\n")
         removed = {line[1:] for line in text if line.startswith("-")}
         faults = []
@@ -273,6 +269,8 @@ def checkpatch(repo):
                 if found[2] in CHECKPATCH_IGNORE or moved or member or found[2] == SPARSE and "mm/sparse" in where:
                     continue
             faults.append(line.replace(str(path), one.name(path)))
+        if not faults:
+            write(known, "")
         return faults
 
     jobs = []
@@ -291,7 +289,7 @@ def kernel_doc(repo):
 
 
 CHECKS = (
-    ("python syntax", python_syntax), ("shell syntax", shell_syntax), ("shellcheck", shellcheck), ("SPDX lines", spdx),
+    ("python syntax", python_syntax), ("shell scripts", shell_scripts), ("SPDX lines", spdx),
     ("file sizes", sizes), ("white space", whitespace), ("Kconfig fragments", kunitconfig), ("links in *.md", links),
     ("tools/behaviours.toml", behaviours), ("generated docs", generated), ("tools/mutants.toml", by_hand), (reverts.DATA, left_out),
     ("patches and files agree", series_check),
@@ -319,63 +317,61 @@ def unit_tests(name, root):
     return max(0, int(ran[1]) - skipped - len(faults)), faults, skipped
 
 
-def detail(name, start, passed, failed, skipped, reason=""):
-    """What one check came to: counts `passed` and `skipped`, a line per fault in `failed`."""
-    return {"name": name, "seconds": time.monotonic() - start, "passed": passed, "failed": failed, "skipped": skipped, "reason": reason}
+class Tally:
+    """Counts of checks, tests and cases."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def count(self, passed, failed, skipped=0):
+        self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
+
+    def report(self, name, start, passed, faults=(), skipped=0, note=""):
+        """Count and print what the check `name`, which began at `start`, came to: numbers, and a line per fault."""
+        self.count(passed, len(faults), skipped)
+        word = "FAIL" if faults else "pass" if passed else "skip"
+        note = note or (f"{passed} passed, {skipped} skipped" if passed > 1 else "")
+        say(f"{word}  {time.monotonic() - start:5.1f} s  {name}{': ' + note if note else ''}", *(f"      {line}" for line in faults))
+
+    def conclude(self, more=""):
+        """Print the counts; the exit code is 0 only if something passed and nothing failed."""
+        say(f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped{more}")
+        return 1 if self.failed or not self.passed else 0
 
 
-def one_check(name, function, repo):
+def one_check(tally, name, function, repo):
     start = time.monotonic()
     try:
         faults = list(function(repo))
     except Skip as skip:
-        return detail(name, start, 0, [], 1, str(skip))
+        tally.report(name, start, 0, skipped=1, note=str(skip))
+        return
     except Stop as stop:
         faults = [str(stop)]
-    return detail(name, start, 0 if faults else 1, faults, 0)
+    tally.report(name, start, 0 if faults else 1, faults)
 
 
-def results(report=lambda one: None, root=SERIES):
-    """Run all checks and the tools' own tests: (passed, failed, skipped, details).
-
-    The first three count checks and unit tests. `details` has a dict for each
-    check; `report` is called with each as it ends.
-    """
-    repo, details = Repo(root), []
-    names = sorted(Path(root, "tools/tests").glob("test_*.py"), key=lambda path: -path.stat().st_size)
-    start = time.monotonic()
+def all_checks(tally, root=SERIES):
+    """Run and count all checks and the tools' own tests."""
+    repo, start = Repo(root), time.monotonic()
+    names = sorted(repo.matching("tools/tests/test_*.py"), key=lambda name: -len(repo.read(name)))      # long ones first
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            tests = [pool.submit(unit_tests, path.name, Path(root)) for path in names]
+            tests = [pool.submit(unit_tests, Path(name).name, repo.root) for name in names]
             for name, function in CHECKS:
-                details.append(one_check(name, function, repo))
-                report(details[-1])
-            found = [test.result() for test in tests] or [(0, ["there are no unit tests"], 0)]
+                one_check(tally, name, function, repo)
+            passed, faults, skipped = zip(*[test.result() for test in tests] or [(0, ["there are no unit tests"], 0)])
         except BaseException:
             stopping.set()
             pool.shutdown(cancel_futures=True)
             raise
-    passed, faults, skipped = zip(*found)
-    details.append(detail("unit tests", start, sum(passed), sum(faults, []), sum(skipped)))
-    report(details[-1])
-    return (sum(one["passed"] for one in details), sum(len(one["failed"]) for one in details),
-            sum(one["skipped"] for one in details), details)
-
-
-def show(one):
-    """Print the outcome of one check."""
-    word = "FAIL" if one["failed"] else "pass" if one["passed"] else "skip"
-    note = one["reason"] or (f"{one['passed']} passed, {one['skipped']} skipped" if one["passed"] > 1 else "")
-    say(f"{word}  {one['seconds']:5.1f} s  {one['name']}{': ' + note if note else ''}")
-    for line in one["failed"]:
-        say(f"      {line}")
+    tally.report("unit tests", start, sum(passed), sum(faults, []), sum(skipped))
 
 
 def main():
-    start = time.monotonic()
-    passed, failed, skipped, _ = results(show)
-    say(f"{passed} passed, {failed} failed, {skipped} skipped in {time.monotonic() - start:.1f} s")
-    return 1 if failed else 0
+    start, tally = time.monotonic(), Tally()
+    all_checks(tally)
+    return tally.conclude(f" in {time.monotonic() - start:.1f} s")
 
 
 if __name__ == "__main__":

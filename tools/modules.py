@@ -142,6 +142,12 @@ def split(text):
     return parts
 
 
+def judge_loads(parts, kernel, env):
+    """{name of the part: Verdict} of the loads, judged as guests of `env`; `kernel` is the kernel's source."""
+    return {name: verdict.judge("\n".join(parts[name].lines), kernel, 0, env["suites"], env["skips"])
+            for name in PARTS if name.startswith("load") and name in parts}
+
+
 def statuses(judged):
     """{path of a case or parameter: status}"""
     return {"/".join(path): node.status for suite in judged.suites for path, node in suite.leaves()}
@@ -208,12 +214,9 @@ def main():
     hang = boot(qemu(work, env, initramfs(build_directory(work, env), files), kvm_probe.accelerator(env["qemu"])),
                 console, env["timeout"] * len(LOADS))
     parts = split(console.read_text(encoding="utf-8", errors="replace"))
-    loads = {}
-    for number in LOADS:
-        if part := parts.get(f"load {number}"):
-            text = "\n".join(part.lines) + "\n"
-            write(out / f"ktap-{number}.log", text)
-            loads[f"load {number}"] = verdict.judge(text, work.path, 0, env["suites"], env["skips"])
+    loads = judge_loads(parts, work.path, env)
+    for name in loads:
+        write(out / f"ktap-{name.split()[1]}.log", "\n".join(parts[name].lines) + "\n")
     write(out / "results.json", json.dumps({name: statuses(judged) for name, judged in loads.items()}, indent=1) + "\n")
     reasons = judge(parts, loads, hang, modules)
     say("", *matrix(env, parts, loads), "")

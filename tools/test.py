@@ -19,15 +19,6 @@ import run
 from common import OUT, ROOT, run_main, say, spawn
 
 
-class Tally:
-    """Counts of the whole run."""
-    def __init__(self):
-        self.passed = self.failed = self.skipped = 0
-
-    def add(self, passed, failed, skipped=0):
-        self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
-
-
 def tool(*words):
     """Exit code of one of our tools, as `make` would run it; its output goes to ours."""
     clean = {key: value for key, value in os.environ.items() if key not in ("ENV", "FILTER", "GITTREE")}
@@ -35,49 +26,39 @@ def tool(*words):
         return process.wait()
 
 
-def count_run(code):
-    """(passed, failed, skipped) cases of the run that ended with `code`."""
+def rows(name, key):
+    """The list `key` of the file `name` in out/, [] if there is none."""
     try:
-        rows = json.loads((OUT / "summary.json").read_text(encoding="utf-8"))["environments"]
+        return json.loads((OUT / name).read_text(encoding="utf-8"))[key]
     except (OSError, ValueError, KeyError):
-        return 0, 1, 0
-    passed, failed, skipped = (sum(row[key] for row in rows) for key in ("passed", "failed", "skipped"))
-    # A crash, a warning or a missing suite fails the run without a failed case.
-    return passed, failed or int(bool(code)), skipped
-
-
-def count_mutants(code):
-    """(killed, survived) mutants of the run that ended with `code`."""
-    try:
-        rows = json.loads((OUT / "mutants.json").read_text(encoding="utf-8"))["mutants"]
-    except (OSError, ValueError, KeyError):
-        return 0, 1
-    killed = sum(row["status"] == "killed" for row in rows)
-    return killed, (len(rows) - killed) or int(bool(code))
+        return []
 
 
 def main():
-    start = time.monotonic()
-    tally = Tally()
+    start, tally = time.monotonic(), check.Tally()
     for name in ("summary.json", "mutants.json"):
         (OUT / name).unlink(missing_ok=True)
     prereq.ensure(environments.choose(""), prereq.CHECKS)
     say("== make check")
-    tally.add(*check.results(check.show)[:3])
+    check.all_checks(tally)
     say("== the patches and the vanilla release")
     code = tool("tools/series.py", "vanilla")
     # That Debian's mirror lacks the source package today is not a fault of the patches.
-    tally.add(*{0: (1, 0, 0), 2: (0, 0, 1)}.get(code, (0, 1, 0)))
+    tally.count(code == 0, code not in (0, 2), code == 2)
+    # A crash, a warning or a missing suite fails a run without a failed case.
     say("== the suites")
-    tally.add(*count_run(tool("tools/run.py")))
+    bad = tool("tools/run.py") != 0
+    passed, failed, skipped = (sum(row[key] for row in rows("summary.json", "environments")) for key in ("passed", "failed", "skipped"))
+    tally.count(passed, failed or bad, skipped)
     say("== the suites as modules")
-    code = tool("tools/modules.py")
-    tally.add(int(not code), int(bool(code)))
+    bad = tool("tools/modules.py") != 0
+    tally.count(not bad, bad)
     say("== mutants")
-    tally.add(*count_mutants(tool("tools/mutants.py", "--sample")))
+    bad = tool("tools/mutants.py", "--sample") != 0
+    found = [row["status"] == "killed" for row in rows("mutants.json", "mutants")]
+    tally.count(sum(found), len(found) - sum(found) or bad)
     say(f"{time.monotonic() - start:.0f} s")
-    say(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped")
-    return 1 if tally.failed or not tally.passed else 0
+    return tally.conclude()
 
 
 if __name__ == "__main__":

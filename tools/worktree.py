@@ -184,7 +184,7 @@ def apply(source, patches):
                 write(Path(temp, name), *file)
         for patch in patches:
             if bad := git_apply(patch.path, temp):
-                raise Stop(f"{patch.path.relative_to(PATCHES)} does not apply to {source.description}: {bad}")
+                raise Stop(f"{source.series}/{patch.name} does not apply to {source.description}: {bad}")
         return {name: read(Path(temp, name)) for name in touched}
 
 

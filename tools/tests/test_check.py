@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """check.py: each check on a small checkout that is fine, and then on one with one fault."""
 
+import contextlib
+import io
 import sys
 import tempfile
 import unittest
@@ -68,25 +70,25 @@ class Files(CheckTest):
     def test_python_syntax(self):
         self.assert_fault(check.python_syntax, {"tools/b.py": "x = 1\nif x\n"}, "tools/b.py:2")
 
-    def test_shell_syntax(self):
-        self.assert_fault(check.shell_syntax, {"go": "#!/bin/sh\nif true\n"}, "go")
+    @unittest.skipUnless(check.shutil.which("shellcheck"), "shellcheck is not installed")
+    def test_shellcheck(self):
+        self.assert_fault(check.shell_scripts, {"run.sh": f"#!/bin/sh\n# {SPDX}\nread -r a\necho $a\n"}, "run.sh:4", "SC2086")
+
+    def test_shell_syntax_without_shellcheck(self):
+        with mock.patch.object(check.shutil, "which", return_value=None):
+            self.assert_fault(check.shell_scripts, {"go": "#!/bin/sh\nif true\n"}, "go")
 
     def test_bash_is_not_checked_as_sh(self):
-        self.assertEqual(self.faults(check.shell_syntax, {"go": "#!/usr/bin/env bash\na=(1 2)\n"}), [])
+        with mock.patch.object(check.shutil, "which", return_value=None):
+            self.assertEqual(self.faults(check.shell_scripts, {"go": "#!/usr/bin/env bash\na=(1 2)\n"}), [])
 
     def test_nothing_to_look_at_is_a_skip(self):
         (self.root / "run.sh").unlink()
-        with self.assertRaises(check.Skip):
-            self.faults(check.shell_syntax)
-        self.assertEqual(check.one_check("x", check.shell_syntax, check.Repo(self.root))["skipped"], 1)
-
-    @unittest.skipUnless(check.shutil.which("shellcheck"), "shellcheck is not installed")
-    def test_shellcheck(self):
-        self.assert_fault(check.shellcheck, {"run.sh": f"#!/bin/sh\n# {SPDX}\nread -r a\necho $a\n"}, "run.sh:4", "SC2086")
-
-    def test_no_shellcheck_is_a_skip(self):
-        with mock.patch.object(check.shutil, "which", return_value=None), self.assertRaises(check.Skip):
-            self.faults(check.shellcheck)
+        tally = check.Tally()
+        with mock.patch.object(check, "say") as said:
+            check.one_check(tally, "x", check.shell_scripts, check.Repo(self.root))
+        self.assertEqual((tally.passed, tally.failed, tally.skipped), (0, 0, 1))
+        self.assertIn("there are no shell scripts", said.call_args[0][0])
 
     def test_spdx(self):
         self.assert_fault(check.spdx, {"tools/b.py": f'"""x"""\n# {SPDX}\n'}, "tools/b.py")
@@ -177,9 +179,9 @@ class Kernel(CheckTest):
         (self.root / ".gitignore").write_text("base\n")
         self.patch = self.root / "patches/7.3/01-x/0001-x.patch"
         self.patch.write_text("Subject: mm/sparse: x\n-moved\n+moved\n+new\n")
-        patcher = mock.patch.object(check, "pristine", return_value=self.base)
-        patcher.start()
-        self.addCleanup(patcher.stop)
+        for patcher in (mock.patch.object(check, "pristine", return_value=self.base), mock.patch.object(check, "CACHE", self.root / "cache")):
+            patcher.start()
+            self.addCleanup(patcher.stop)
 
     def checkpatch(self, *lines):
         prints = "".join(f'print "$ARGV[-1]:{line}\\n";' for line in lines)
@@ -190,6 +192,13 @@ class Kernel(CheckTest):
         self.assertEqual(self.checkpatch(), [])
         self.assertEqual(self.checkpatch("4: ERROR:SPACING: no"), ["patches/7.3/01-x/0001-x.patch:4: ERROR:SPACING: no"])
         self.assertEqual(len(self.checkpatch("4: CHECK:SPACING: no", "4: WARNING:SPACING: no")), 2)
+
+    def test_checkpatch_remembers_what_was_clean(self):
+        script = "print time > $^T + 9 ? '' : -e 'seen' ? \"$ARGV[-1]:4: ERROR:SPACING: no\\n\" : ''; open(F, '>seen'); exit 0;"
+        series.write(self.base / "scripts/checkpatch.pl", script)
+        for change, count in (("", 0), ("", 0), ("+more\n", 1), ("", 1)):
+            self.patch.write_text(self.patch.read_text() + change)
+            self.assertEqual(len(self.faults(check.checkpatch)), count)
 
     def test_checkpatch_moved_lines_and_ignored_types(self):
         self.assertEqual(self.checkpatch("3: CHECK:SPACING: no", "4: WARNING:UNKNOWN_COMMIT_ID: x",
@@ -225,50 +234,50 @@ class Kernel(CheckTest):
 
 
 class Results(CheckTest):
-    def run_all(self, **tests):
+    def run_all(self, *checks, **tests):
+        """(passed, failed, skipped), what was printed."""
         for name, text in tests.items():
             series.write(self.root / f"tools/tests/{name}.py", text)
-        checks = (("good", lambda repo: []), ("bad", lambda repo: ["one", "two"]), ("stops", self.stops), ("skipped", self.skips))
-        seen = []
-        with mock.patch.object(check, "CHECKS", checks):
-            result = check.results(seen.append, self.root)
-        self.assertEqual(seen, result[3])
-        return result
+        tally = check.Tally()
+        with mock.patch.object(check, "CHECKS", checks), contextlib.redirect_stdout(io.StringIO()) as said:
+            check.all_checks(tally, self.root)
+        return (tally.passed, tally.failed, tally.skipped), said.getvalue()
 
     @staticmethod
-    def stops(_repo):
-        raise Stop("cannot")
-
-    @staticmethod
-    def skips(_repo):
-        raise check.Skip("not here")
+    def raises(error):
+        def function(_repo):
+            raise error
+        return function
 
     def test_goes_on_after_failures_and_counts_unit_tests(self):
         text = ("import unittest\nclass T(unittest.TestCase):\n    def test_a(self): pass\n    def test_b(self): pass\n"
                 "    def test_c(self): self.fail('x')\n    @unittest.skip('y')\n    def test_d(self): pass\n")
-        passed, failed, skipped, details = self.run_all(test_x=text)
-        self.assertEqual((passed, failed, skipped), (1 + 2, 2 + 1 + 1, 1 + 1))
-        self.assertEqual([one["name"] for one in details], ["good", "bad", "stops", "skipped", "unit tests"])
-        self.assertEqual(details[2]["failed"], ["cannot"])
-        self.assertEqual(details[3]["reason"], "not here")
-        self.assertIn("test_c", details[4]["failed"][0])
+        counts, said = self.run_all(("good", lambda repo: []), ("bad", lambda repo: ["one", "two"]), ("stops", self.raises(Stop("cannot"))),
+                                    ("skipped", self.raises(check.Skip("not here"))), test_x=text, test_y=text)
+        self.assertEqual(counts, (1 + 2 * 2, 2 + 1 + 2 * 1, 1 + 2 * 1))
+        lines = [line.split(None, 3) for line in said.splitlines()]
+        self.assertEqual([(words[0], words[3]) for words in lines if words[0] in ("pass", "FAIL", "skip")],
+                         [("pass", "good"), ("FAIL", "bad"), ("FAIL", "stops"), ("skip", "skipped: not here"),
+                          ("FAIL", "unit tests: 4 passed, 2 skipped")])
+        for line in ("one", "two", "cannot"):
+            self.assertIn(f"\n      {line}\n", said)
+        self.assertEqual(said.count("FAIL: test_c"), 2)
 
-    def test_no_tests_is_a_failure(self):
-        self.assertEqual(self.run_all(other="")[1], 3 + 1)
-        self.assertEqual(self.run_all(test_x="")[1], 3 + 1)
-
-    def test_tests_that_crash_are_a_failure(self):
-        self.assertEqual(self.run_all(test_x="import os\nos._exit(0)\n")[1], 3 + 1)
-
-    def test_tests_that_hang_are_a_failure(self):
-        with mock.patch.object(check, "TESTS_TIMEOUT", 0.5):
-            details = self.run_all(test_x="import time\ntime.sleep(60)\n")[3]
-        self.assertIn("test_x.py: no answer in 0.5 s", details[-1]["failed"][0])
+    def test_tests_that_do_not_count(self):
+        for name, text, wanted in (("other", "", "there are no unit tests"), ("test_x", "", "test_x.py: no tests"),
+                                   ("test_x", "import os\nos._exit(0)\n", "test_x.py: no tests, exit code 0"),
+                                   ("test_x", "import time\ntime.sleep(60)\n", "test_x.py: no answer in 2 s")):
+            with self.subTest(wanted), mock.patch.object(check, "TESTS_TIMEOUT", 2 if "time" in text else 60):
+                counts, said = self.run_all(**{name: text})
+                self.assertEqual(counts, (0, 1, 0))
+                self.assertIn(wanted, said)
 
     def test_exit_code(self):
-        for faults, code in ([], 0), (["x"], 1):
-            with mock.patch.object(check, "results", return_value=(1, len(faults), 0, [])), mock.patch.object(check, "say"):
-                self.assertEqual(check.main(), code)
+        for counts, code in ((1, 0), 0), ((1, 1), 1), ((0, 0), 1):
+            tally = check.Tally()
+            tally.count(*counts)
+            with mock.patch.object(check, "say"):
+                self.assertEqual(tally.conclude(), code)
 
 
 if __name__ == "__main__":

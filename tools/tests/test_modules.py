@@ -13,7 +13,8 @@ from unittest import mock
 
 from fake import DATA, MAKE, TOOLS, FakeKernel, processes, script
 
-import modules      # fake has put tools/ on the path
+import base         # fake has put tools/ on the path
+import modules
 import prereq
 
 # tools/tests/data/modules.log is a real guest's, with kunit.filter_glob=*.*nothing* and most of the boot cut out.
@@ -73,13 +74,6 @@ class MakeModules(FakeKernel):
         self.assertNotIn("Traceback", done.stdout)
         return done.returncode, done.stdout
 
-    def fails(self, reasons, log, **more):
-        """Check that the verdict is exactly `reasons`, a regular expression."""
-        code, output = self.make_modules(log, **more)
-        self.assertEqual(code, 1, output)
-        self.assertRegex(output.splitlines()[-1], rf"^FAIL: recorded as modules: {reasons}; see \S+/console\.log$")
-        return output
-
     def stops_modules(self, line, **more):
         code, output = self.make_modules(**more)
         errors = [text for text in output.splitlines() if text.startswith("error: ")]
@@ -116,14 +110,57 @@ class MakeModules(FakeKernel):
         for line in ("file /init init 755 0 0", "slink /bin/sh busybox 777 0 0", "nod /dev/kmsg 600 0 0 c 1 11"):
             self.assertIn(line, listing.splitlines())
 
+    def ends(self, reasons, log, **more):
+        """Check that the last line has exactly `reasons`, a regular expression."""
+        code, output = self.make_modules(log, **more)
+        self.assertEqual(code, 1, output)
+        self.assertRegex(output.splitlines()[-1], rf"^FAIL: recorded as modules: {reasons}; see \S+/console\.log$")
+        return output
+
     def test_second_load_fails(self):
         first, second = halves()
         second = second.replace("     ok 1 exhaustion_changes_nothing",
                                 f"         # exhaustion_changes_nothing: EXPECTATION FAILED at mm/tests/x.c:7\n{STAMP}"
                                 "    not ok 1 exhaustion_changes_nothing").replace("] ok 1 vmem_altmap\n", "] not ok 1 vmem_altmap\n")
-        output = self.fails(r"load 2: failed: vmem_altmap\.exhaustion_changes_nothing", first + second)
+        output = self.ends(r"load 2: failed: vmem_altmap\.exhaustion_changes_nothing", first + second)
         self.assertIn("EXPECTATION FAILED at mm/tests/x.c:7", output)
         self.assertRegex(output, r"(?m)^vmem_altmap +2/2 +1/2$")
+
+    def test_module_stays(self):
+        error = f"{STAMP}modules: vmem_altmap_kunit cannot be unloaded: rmmod: can't unload\n"
+        log = RECORDED.replace("unload 1 ends with: none", "unload 1 ends with: vmem_altmap_kunit")
+        output = self.ends("unload 1: vmem_altmap_kunit cannot be unloaded: rmmod: can't unload", behind("unload 1 begins", error, log))
+        self.assertRegex(output, r"(?m)^after unloading +1 +0$")
+
+    def test_hang(self):
+        first, second = halves()
+        log = first + second[:second.index("\n", second.index("ok 1 exhaustion_changes_nothing")) + 1]
+        self.ends("the guest did not end within 2 s, in load 2: ok 1 exhaustion_changes_nothing", log, FAKE_GUEST="hang")
+        self.assertEqual(processes(self.temp), [])
+
+    def test_build_error(self):
+        for stamp in (self.temp / "cache/vmem-altmap").glob("build/*/x86_64-modules/stamp.json"):
+            stamp.unlink()
+        self.stops_modules("the modules do not build: mm/vmem_altmap.c:7:1: error: ", FAKE_MAKE="error")
+
+    def test_bad_words(self):
+        self.stops_modules("modules.py takes no arguments: all", words=["all"])
+        for name in ("um", "arm64", "x86_64 x86_64-la57"):
+            self.stops_modules("ENV is one environment whose programs this machine can run", ENV=name)
+
+
+class Judge(unittest.TestCase):
+    """What is wrong with a log."""
+
+    def fails(self, reasons, log, hang=""):
+        """Check that the verdict is exactly `reasons`, a regular expression."""
+        parts = modules.split(log)
+        loads = modules.judge_loads(parts, base.cached("7.3").path, {"suites": SUITES, "skips": []})
+        found = modules.judge(parts, loads, hang, [Path(path).name for path in MODULES])
+        self.assertRegex("; ".join(found), f"^{reasons}$")
+
+    def test_recorded(self):
+        self.fails("", RECORDED)
 
     def test_second_load_runs_fewer_cases(self):
         first, second = halves()
@@ -142,14 +179,6 @@ class MakeModules(FakeKernel):
     def test_skipped_case(self):
         self.fails(r"load 1: skipped, but not expected to be: vmem_altmap\.no_altmap_owns_nothing \(no reason given\)",
                    RECORDED.replace("ok 2 no_altmap_owns_nothing\n", "ok 2 no_altmap_owns_nothing # SKIP\n", 1))
-
-    def test_module_stays(self):
-        error = f"{STAMP}modules: vmem_altmap_kunit cannot be unloaded: rmmod: can't unload\n"
-        log = RECORDED.replace("unload 1 ends with: none", "unload 1 ends with: vmem_altmap_kunit")
-        self.fails("unload 1: stays loaded: vmem_altmap_kunit", log)
-        output = self.fails("unload 1: vmem_altmap_kunit cannot be unloaded: rmmod: can't unload",
-                            behind("unload 1 begins", error, log))
-        self.assertRegex(output, r"(?m)^after unloading +1 +0$")
 
     def test_module_cannot_be_loaded(self):
         log = RECORDED.replace("load 1 ends with: memory_hotplug_altmap_kunit ", "load 1 ends with: ", 1)
@@ -172,13 +201,6 @@ class MakeModules(FakeKernel):
         log = log[:log.index("hard\n") + 5]
         self.fails("the guest ended too early, in load 2: Kernel panic - not syncing: hard", log)
 
-    def test_hang(self):
-        first, second = halves()
-        log = first + second[:second.index("\n", second.index("ok 1 exhaustion_changes_nothing")) + 1]
-        self.fails("the guest did not end within 2 s, in load 2: ok 1 exhaustion_changes_nothing", log, FAKE_GUEST="hang")
-        self.assertEqual(processes(self.temp), [])
-        self.fails("the guest did not end within 2 s, in end: reboot: machine restart", RECORDED, FAKE_GUEST="hang")
-
     def test_warning(self):
         complaint = r"kernel complaint: WARNING: mm/vmem_altmap\.c:93 at vmem_altmap_free\+0x12/0x30"
         self.fails(f"load 1: {complaint}", behind("ok 1 exhaustion_changes_nothing", WARNING, RECORDED))
@@ -189,15 +211,12 @@ class MakeModules(FakeKernel):
     def test_other_order(self):
         self.fails("the guest did: boot, load 1, unload 1, end(; .*)?", halves()[0] + f"{STAMP}modules: end\n")
 
-    def test_build_error(self):
-        for stamp in (self.temp / "cache/vmem-altmap").glob("build/*/x86_64-modules/stamp.json"):
-            stamp.unlink()
-        self.stops_modules("the modules do not build: mm/vmem_altmap.c:7:1: error: ", FAKE_MAKE="error")
+    def test_module_stays(self):
+        self.fails("unload 1: stays loaded: vmem_altmap_kunit",
+                   RECORDED.replace("unload 1 ends with: none", "unload 1 ends with: vmem_altmap_kunit"))
 
-    def test_bad_words(self):
-        self.stops_modules("modules.py takes no arguments: all", words=["all"])
-        for name in ("um", "arm64", "x86_64 x86_64-la57"):
-            self.stops_modules("ENV is one environment whose programs this machine can run", ENV=name)
+    def test_hang(self):
+        self.fails("the guest did not end within 2 s, in end: reboot: machine restart", RECORDED, "the guest did not end within 2 s")
 
 
 class Parts(unittest.TestCase):

@@ -3,12 +3,16 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import unittest
 from pathlib import Path
 
 from fake import FakeKernel
+
+import worktree      # fake has put tools/ on the path
+from common import Stop
 
 
 def digest(root):
@@ -28,6 +32,7 @@ def digest(root):
 class Kdir(FakeKernel):
     def setUp(self):
         super().setUp()
+        self.patches = [worktree.Patch(path) for path in worktree.patch_files(self.series / "patches/7.3")]
         self.tree = self.temp / "mine"
         shutil.rmtree(self.tree, ignore_errors=True)
         shutil.copytree(self.kdir, self.tree)
@@ -48,12 +53,13 @@ class Kdir(FakeKernel):
 
     def refused(self, line):
         before = digest(self.tree)
-        self.stops(line, KDIR=self.tree)
+        with self.assertRaisesRegex(Stop, re.escape(line)):
+            worktree.apply(worktree.kernel_source(self.tree), self.patches)
         self.assertEqual(digest(self.tree), before)
-        self.assertFalse(self.work().exists())
 
     def test_not_there(self):
         self.stops("is not a directory", KDIR=self.temp / "nowhere")
+        self.assertFalse(self.work().exists())
 
     def test_not_a_kernel(self):
         (self.tree / "Kconfig").unlink()
@@ -75,7 +81,7 @@ class Kdir(FakeKernel):
 
     def test_conflict(self):
         (self.tree / "mm/Makefile").write_text("something else\n", encoding="utf-8")
-        self.refused("7.3/01-mm/0002-mm-build.patch does not apply to source directory")
+        self.refused("01-mm/0002-mm-build.patch does not apply to source directory")
 
     def test_built_in_place(self):
         (self.tree / ".config").touch()
