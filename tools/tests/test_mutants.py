@@ -26,6 +26,7 @@ every = 4
 ignored = "none"
 also = []
 equivalent = []
+survived = []
 functions = { "include/linux/mm.h" = ["owns"], "mm/vmem_altmap.c" = ["one"] }
 by-hand = {}
 """
@@ -125,14 +126,17 @@ class Runs(FakeKernel):
         code, output, rows = self.mutants(FILTER="owns: *")
         self.assertEqual((code, rows[NAMES[0]]["reached"]), (1, []), output)
         self.assertIn("  survived, not reached: include/linux/mm.h:3: owns: return a; -> return 0;\n", output)
+        self.assertEqual(self.mutants(FILTER="owns: *", ENV="um")[2], {})
 
-    def test_equivalent(self):
-        data = DATA.replace("equivalent = []", f'equivalent = [{{ reason = "why", mutants = ["{NAMES[2]}"] }}]')
-        code, output, rows = self.mutants(data=data, FILTER="one: a < 3*", FAKE_SURVIVOR="0")
-        self.assertEqual((code, rows[NAMES[2]]["status"], rows[NAMES[2]]["reason"]), (1, "equivalent", "why"), output)
+    def test_listed(self):
+        for status, code in (("equivalent", 0), ("survived", 0)):
+            data = DATA.replace(f"{status} = []", f'{status} = [{{ reason = "why", mutants = ["{NAMES[2]}"] }}]')
+            with self.subTest(status):
+                result, output, rows = self.mutants(data=data, FILTER=NAMES[2], FAKE_SURVIVOR="0")
+                self.assertEqual((result, rows[NAMES[2]]["status"], rows[NAMES[2]]["reason"]), (code, status, "why"), output)
         code, output, _ = self.mutants(data=data)
         self.assertEqual(code, 1)
-        self.assertIn(f"{NAMES[2]} is not equivalent: killed by {CASE} in um", output)
+        self.assertIn(f"  killed by {CASE}, but listed in tools/mutants.toml: mm/vmem_altmap.c:4: {NAMES[2]}\n", output)
         code, output, _ = self.mutants(data=data.replace("<= 3", "<= 4"))
         self.assertIn("error: tools/mutants.toml: no such mutant: one: a < 3 -> a <= 4\n", output)
 
