@@ -204,7 +204,8 @@ def main():
               for name in entry["mutants"]}
     if unknown := sorted(listed.keys() - {mutant.name for mutant in found}):
         raise Stop(f"{DATA}: no such mutant: {unknown[0]}")
-    mutants = [mutant for mutant in found if fnmatch.fnmatchcase(mutant.name, glob)]
+    mutants = [mutant for mutant in found if fnmatch.fnmatchcase(mutant.name, glob) and
+               not re.match(tables["outside"], mutant.name)]
     if sample:
         few = [mutant for mutant in mutants if mutant.name not in listed]
         mutants = [mutant for i, mutant in enumerate(few) if mutant.file in tables["um"] or not i % tables["every"]]

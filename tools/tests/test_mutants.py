@@ -24,6 +24,7 @@ sample = "um"
 um = ["include/linux/mm.h"]
 every = 4
 ignored = "none"
+outside = "one: b"
 also = []
 equivalent = []
 survived = []
