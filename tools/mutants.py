@@ -2,7 +2,8 @@
 """make mutants: does a case fail for each small change of the altmap's code?
 
     ENV=um,x86_64|all   where to look (default: um and the environments of x86_64)
-    FILTER=GLOB         mutants whose name matches, for example 'vmem_altmap_free: *'
+    FILTER=GLOB         mutants whose name matches, for example 'vmem_altmap_free: *'; without it, those that are listed
+                        as equivalent or survivors in tools/mutants.toml are not tried again
     BASE= and KDIR=     the kernel, as for make run
 
     python3 tools/mutants.py --sample   what make test has time for
@@ -154,11 +155,14 @@ class Guests:
                           "seconds": round(time.monotonic() - start, 1)}
 
 
-def try_generated(mutants, guests, listed):
-    """A row for each of `mutants`, tried with one of `guests` after the other until killed; `listed` is {name: (status, reason)}."""
+def try_generated(mutants, guests, listed, again):
+    """A row for each of `mutants`, tried with one of `guests` after the other until killed.
+
+    `listed` is {name: (status, reason)} of those that survive as far as we know; they are only tried if `again`.
+    """
     def attempt(mutant):
         status, reason = listed.get(mutant.name, ("survived", None))
-        killed = next(filter(None, (one.attempt(mutant.number) for one in guests)), {})
+        killed = next(filter(None, (one.attempt(mutant.number) for one in guests if again or not reason)), {})
         reached = [one.name for one in guests if mutant.number in one.reached]
         return vars(mutant) | {"reached": reached, "status": "killed" if killed else status, "reason": reason} | killed
     rows = []
@@ -220,7 +224,7 @@ def main():
         guests = [Guests(bench, work, env) for env in where]
         if sample or given:     # what these environments do not reach is for others
             mutants = [mutant for mutant in mutants if any(mutant.number in one.reached for one in guests)]
-        rows = try_generated(mutants, guests, listed)
+        rows = try_generated(mutants, guests, listed, glob != "*")
     results = {"functions": rates(rows)}
     rows += bench.try_all("mutant", by_hand, lambda work, name, one: edited(work, f"mutant {name}", [one], DATA))
     bench.restore()
