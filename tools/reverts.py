@@ -5,15 +5,12 @@
     ENV=um,x86_64|all   only what these environments show (default: all)
     BASE= and KDIR=     the kernel, as for make run
 
-    python3 tools/reverts.py --table    print the table for docs/behaviours.md
-
 Leaves out one patch at a time, builds and runs what remains, and expects exactly the cases to fail that
 tools/reverts.toml names for the patch. Results go to out/reverts.json. The kernels are rebuilt with all patches at the end.
 """
 
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -38,34 +35,32 @@ def problems(tables, found):
         for subject, patch in subjects.items():
             if subject not in tables:
                 yield f'{DATA}: no entry for patches/{base}/{patch.name}: add ["{subject}"]'
-    for name, table in tables.items():
+    for name, entry in tables.items():
         if not any(name in subjects for subjects in found.values()):
             yield f'{DATA}: no patch has the subject "{name}"'
-        if unknown := sorted(table.keys() - FIELDS):
+        if unknown := sorted(entry.keys() - FIELDS):
             yield f'{DATA}: "{name}": unknown field {", ".join(unknown)}'
-        elif "none" in table and len(table) > 1:
-            yield f'{DATA}: "{name}": `none` is a reason, and stands alone'
-        elif "none" not in table and not (table.get("red") and (table.get("env") or isinstance(table["red"], dict))):
-            yield f'{DATA}: "{name}": needs `env` and `red`, or `none` with a reason'
+        elif "none" in entry and len(entry) > 1 or \
+                "none" not in entry and not (entry.get("red") and (entry.get("env") or isinstance(entry["red"], dict))):
+            yield f'{DATA}: "{name}": needs `env` and `red`, or only `none` with a reason'
 
 
 def choose(tables, found, word):
     """{subject: table} of the patches with `word` in their name or subject, without those that nothing can notice."""
-    names = {name: " ".join([name, *(subjects[name].name for subjects in found.values() if name in subjects)])
-             for name in tables if any(name in subjects for subjects in found.values())}
-    chosen = {name: tables[name] for name, text in names.items() if word in text}
+    chosen = {name: tables[name] for subjects in found.values() for name, patch in subjects.items()
+              if word in name or word in patch.name}
     if not chosen:
-        raise Stop(f"no patch has '{word}' in its subject or file name: there are {'; '.join(names)}")
-    wanted = {name: table for name, table in chosen.items() if "none" not in table}
+        raise Stop(f"no patch has '{word}' in its subject or file name")
+    wanted = {name: entry for name, entry in chosen.items() if "none" not in entry}
     if not wanted:
-        raise Stop("nothing to leave out: " + "; ".join(f"{name}: {table['none']}" for name, table in chosen.items()))
+        raise Stop("nothing to leave out: " + "; ".join(f"{name}: {entry['none']}" for name, entry in chosen.items()))
     return wanted
 
 
-def left_out(work, name, table, patch):
+def left_out(work, name, entry, patch):
     """The files of `work` without `patch`, as worktree.prepare() takes them."""
-    if "edits" in table:
-        return edited(work, f"patch {name}", table["edits"], DATA)
+    if "edits" in entry:
+        return edited(work, f"patch {name}", entry["edits"], DATA)
     touched = sorted(touched_by([patch]))
     with tempfile.TemporaryDirectory() as temp:
         top = Path(os.path.realpath(temp))
@@ -77,23 +72,10 @@ def left_out(work, name, table, patch):
         return {path: (top / path).read_bytes() if (top / path).exists() else None for path in touched}
 
 
-def table(tables):
-    """The lines of the table in docs/behaviours.md."""
-    yield from ("| without the patch | killed in | cases |", "|---|---|---|")
-    for name, entry in tables.items():
-        for env, red in ({} if "none" in entry else seen(entry)).items():
-            yield f"| {name}{' (broad)' if entry.get('broad') else ''} | {env} | {', '.join(f'`{case}`' for case in red)} |"
-        if "none" in entry:
-            yield f"| {name} | | {entry['none']} |"
-
-
 def main():
     tables, found = load(DATA, SERIES), patches()
     if fault := next(problems(tables, found), None):
         raise Stop(fault)
-    if sys.argv[1:] == ["--table"]:
-        print(*table(tables), sep="\n")
-        return 0
     base = os.environ.get("BASE")
     wanted = choose(tables, {base: found[base]} if base in found else found, os.environ.get("FILTER", "").strip())
     asked = [env["name"] for env in environments.choose(os.environ.get("ENV", "").strip() or "all")]
