@@ -181,24 +181,17 @@ def step(text):
 
 # Files
 
-@contextlib.contextmanager
-def lock(name):
-    """Hold the cache-wide lock `name`; says whom it waits for."""
-    with acquire(name):
-        yield
-
-
 def hold(name):
     """Take the lock `name` until this process ends; again is nothing."""
     if name not in held:
-        held[name] = acquire(name)
+        held[name] = lock(name)
 
 
 held = {}
 
 
-def acquire(name):
-    """The open, locked file of `name`: closing it gives the lock back."""
+def lock(name):
+    """Take the cache-wide lock `name`, and say whom it waits for; returns a file, for `with`: closing it gives the lock back."""
     path = CACHE / "locks" / name.replace("/", "-")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

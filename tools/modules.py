@@ -157,7 +157,7 @@ def judge(parts, loads, hang, modules):
     """One line for each reason why the guest failed; `hang` says how the time limit was hit, if it was."""
     if hang or "end" not in parts:
         name, part = [*parts.items()][-1]
-        said = [line.strip() for _, line in verdict.lines("\n".join(part.lines)) if line.strip()]
+        said = [line.strip() for _, line in verdict.lines("\n".join(part.lines)) if line.strip() and "terminating on signal" not in line]
         last = part.complaint or "".join(said[-1:])
         return [f"{hang or 'the guest ended too early'}, in {name}{': ' + last if last else ''}"]
     reasons = []

@@ -67,7 +67,7 @@ def left_out(work, name, entry, patch):
         for path in touched:
             if (work.path / path).is_file():
                 write(top / path, (work.path / path).read_bytes())
-        if bad := worktree.git_apply(patch.path, top, "-R"):
+        if bad := worktree.git_apply([patch.path], top, "-R"):
             raise Stop(f"patch {name} can not simply be reverted: {bad} has changed since; add `edits` to its entry in {DATA}")
         return {path: (top / path).read_bytes() if (top / path).exists() else None for path in touched}
 

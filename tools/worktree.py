@@ -178,20 +178,26 @@ def apply(source, patches):
     if there := sorted(name for name in created if name.endswith(".c") and read(source.root / name)):
         raise Stop(f"{source.name} already has the series ({there[0]} exists): "
                    "use its own ./tools/testing/kunit/kunit.py run --kunitconfig mm/tests")
-    with tempfile.TemporaryDirectory() as temp:
-        for name in touched:
-            if file := read(source.root / name):
-                write(Path(temp, name), *file)
-        for patch in patches:
-            if bad := git_apply(patch.path, temp):
-                raise Stop(f"{source.series}/{patch.name} does not apply to {source.description}: {bad}")
-        return {name: read(Path(temp, name)) for name in touched}
 
-
-def git_apply(patch, top, *options):
-    """Apply `patch` to the files in the directory `top`; returns the first that does not take it, or None."""
+    def patched(*groups):
+        with tempfile.TemporaryDirectory() as temp:
+            for name in touched:
+                if file := read(source.root / name):
+                    write(Path(temp, name), *file)
+            for group in groups:
+                if bad := git_apply([patch.path for patch in group], temp):
+                    raise Stop(f"{source.series}/{group[0].name} does not apply to {source.description}: {bad}")
+            return {name: read(Path(temp, name)) for name in touched}
     try:
-        git("apply", "--whitespace=nowarn", *options, patch, cwd=top)
+        return patched(patches) if patches else {}
+    except Stop:        # one call is quick, one for each patch says which it is
+        return patched(*([patch] for patch in patches))
+
+
+def git_apply(patches, top, *options):
+    """Apply the files `patches` in the directory `top`; returns the first file there that does not take them, or None."""
+    try:
+        git("apply", "--whitespace=nowarn", *options, *patches, cwd=top)
         return None
     except Stop as stop:
         return re.sub(r"^git apply: (patch failed: )?|:.*", "", str(stop))
