@@ -26,6 +26,26 @@ static inline bool vmem_altmap_fits(const struct vmem_altmap *altmap,
 	       altmap->free < nr_pages - altmap->reserve;
 }
 
+/**
+ * vmem_altmap_covers - check whether memmap describes only an altmap's own memory
+ * @altmap: the altmap
+ * @offset: offset of the memmap in the vmemmap, in bytes
+ * @size: size of the memmap, in bytes
+ * @entry: size of a struct page, in bytes
+ *
+ * Memmap can begin and end inside a struct page if its size is not a power of two.
+ *
+ * Return: true if all pages that the memmap describes, also those that it describes
+ * only in part, are in [base_pfn, end_pfn].
+ */
+static inline bool vmem_altmap_covers(const struct vmem_altmap *altmap,
+				      unsigned long offset, unsigned long size,
+				      unsigned long entry)
+{
+	return offset / entry >= altmap->base_pfn &&
+	       (offset + size - 1) / entry <= altmap->end_pfn;
+}
+
 #if IS_ENABLED(CONFIG_KUNIT)
 int vmem_altmap_alloc(struct vmem_altmap *altmap, unsigned long nr_pfns,
 		      unsigned long *pfn);

@@ -10,7 +10,8 @@ from common import SERIES, Stop
 # The fields of an environment, and what each is where the file has none. tools/environments.toml explains them.
 FIELDS = {
     "parts": [], "about": "", "arch": "", "build": "", "kunitconfig": [], "configs": [], "kconfig_add": [], "cross_compile": "",
-    "qemu": "", "qemu_args": [], "kernel_args": {}, "timeout": 0, "default": False, "suites": [], "skips": [], "needs": [],
+    "qemu": "", "qemu_args": [], "kernel_args": {}, "timeout": 0, "default": False, "machine": "",
+    "suites": [], "skips": [], "needs": [],
 }
 BUILD_FIELDS = ("arch", "kunitconfig", "configs", "kconfig_add", "cross_compile")    # what a kernel depends on
 

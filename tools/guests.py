@@ -158,7 +158,7 @@ def guest(kunit, work, env, filter_glob, out):
         text = ktap.read_text(encoding="utf-8", errors="replace")
     if status is None or re.search(r"timed out after \S+ seconds", said):
         hang = f"hang: the guest did not end within {env['timeout']} s"
-    judged = verdict.judge(text, work.path, status, env["suites"], env["skips"], filter_glob, hang)
+    judged = verdict.judge(text, work.path, status, env["suites"], env["skips"], filter_glob, hang, env["machine"])
     for path, read in ((results, lambda: json.loads(results.read_bytes())), (junit, lambda: xml.etree.ElementTree.parse(junit))):
         try:
             if has_junit or path != junit:

@@ -18,6 +18,7 @@ PASS, FAIL, SKIP, ERROR, NONE = "PASS", "FAIL", "SKIP", "ERROR", "-"    # ERROR:
 
 # `[    0.123456] `, with the caller column of CONFIG_PRINTK_CALLER if there is one.
 STAMP = re.compile(r"^(?:<\d+>)?\[ *(\d+\.\d+)\](?:\[ *[TC]\d+\])? ?")
+MACHINE = re.compile(r"# \w+: (pages of \d+ bytes, struct page of .* levels)\r?$", re.M)     # vmt_suite_init() prints it
 KTAP = re.compile(r" *(?:KTAP version \d+$|# Subtest: |1\.\.\d|(ok|not ok) \d+)")
 
 # Only the start of a message counts: cases may print these words in their diagnostics.
@@ -160,11 +161,12 @@ def wrong_skips(suites, skips, filter_glob):
             yield f"skips has '{glob}', which no case matches"
 
 
-def judge(text, kernel, exit_status, promised, skips=(), filter_glob="", hang=""):
+def judge(text, kernel, exit_status, promised, skips=(), filter_glob="", hang="", machine=""):
     """Verdict of one environment's run.
 
     `text` is the guest's raw log, `kernel` its source, `exit_status` kunit.py's, `promised` the suites that must have
-    run, `skips` globs of the cases that must not, `hang` says how the time limit was hit, if it was.
+    run, `skips` globs of the cases that must not, `hang` says how the time limit was hit, if it was. `machine` is a glob of
+    what the suites of memmap print about the machine.
     """
     log = parse(text, kernel)
     suites = log.suites
@@ -192,6 +194,9 @@ def judge(text, kernel, exit_status, promised, skips=(), filter_glob="", hang=""
         if not any(case.status == PASS for suite in suites for case in suite.rows):
             reasons.append("every case was skipped")
         reasons += wrong_skips(suites, skips, filter_glob)
+        said = set(MACHINE.findall(text))
+        if machine and not filter_glob and not (said and all(fnmatch.fnmatchcase(one, machine) for one in said)):
+            reasons.append(f"the guest has {' and '.join(sorted(said)) or 'printed nothing'}, not {machine}")
     if not reasons and exit_status:
         reasons.append(f"kunit.py exited with {exit_status} although all cases passed")
     return Verdict(FAIL if reasons else PASS, reasons, suites)
