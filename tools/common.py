@@ -336,7 +336,7 @@ def run(command, check=True, timeout=None, beat=None, **popen):
 # User and system configuration are not read at all, and a tree's own must start nothing and change no output.
 GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.attributesFile=/dev/null",
        "-c", "core.excludesFile=/dev/null", "-c", "core.quotePath=false", "-c", "core.autocrlf=false", "-c", "gc.auto=0",
-       "-c", "commit.gpgSign=false", "-c", "safe.directory=*", "-c", "core.pager=cat")
+       "-c", "commit.gpgSign=false", "-c", "safe.directory=*", "-c", "core.pager=cat", "-c", "init.templateDir=")
 GIT_ENV = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1",
            "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C",
            **{f"GIT_{who}_{what}": f"vmem-altmap{end}" for who in ("AUTHOR", "COMMITTER")
