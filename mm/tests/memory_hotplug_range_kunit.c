@@ -379,7 +379,7 @@ static const struct type {
 	int count;	/* of the pages with data */
 } types[] = {
 	{ "generic", MEMORY_DEVICE_GENERIC, 1 },
-	{ "pci_p2pdma", MEMORY_DEVICE_PCI_P2PDMA, 0 },
+	{ "fs_dax", MEMORY_DEVICE_FS_DAX, 0 },
 };
 
 KUNIT_ARRAY_PARAM_DESC(types, types, name);
