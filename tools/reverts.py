@@ -38,7 +38,9 @@ def problems(tables, found):
     for name, entry in tables.items():
         if not any(name in subjects for subjects in found.values()):
             yield f'{DATA}: no patch has the subject "{name}"'
-        if unknown := sorted(entry.keys() - FIELDS):
+        if not isinstance(entry, dict):
+            yield f'{DATA}: "{name}": is not a table'
+        elif unknown := sorted(entry.keys() - FIELDS):
             yield f'{DATA}: "{name}": unknown field {", ".join(unknown)}'
         elif "none" in entry and len(entry) > 1 or \
                 "none" not in entry and not (entry.get("red") and (entry.get("env") or isinstance(entry["red"], dict))):
@@ -78,12 +80,9 @@ def main():
         raise Stop(fault)
     base = os.environ.get("BASE")
     wanted = choose(tables, {base: found[base]} if base in found else found, os.environ.get("FILTER", "").strip())
-    asked = [env["name"] for env in environments.choose(os.environ.get("ENV", "").strip() or "all")]
-    named = {env for entry in wanted.values() for env in seen(entry)}
-    if unknown := named - environments.load().keys():
-        raise Stop(f"{DATA}: unknown environment {', '.join(sorted(unknown))}")
-    envs = environments.choose(" ".join(named.intersection(asked)) or "all")
-    wanted = {name: entry for name, entry in wanted.items() if seen(entry).keys() & set(asked)}
+    asked = environments.choose(os.environ.get("ENV", "").strip() or "all")
+    envs = [env for env in environments.choose(" ".join({env for entry in wanted.values() for env in seen(entry)})) if env in asked]
+    wanted = {name: entry for name, entry in wanted.items() if seen(entry).keys() & {env["name"] for env in envs}}
     if not wanted:
         raise Stop(f"nothing to be seen in ENV={os.environ['ENV']}")
     (OUT / "reverts.json").unlink(missing_ok=True)

@@ -47,7 +47,7 @@ class Data(unittest.TestCase):
         for table in ({"none": "why"}, {"env": "um", "red": ["a.b"]}, {"red": {"um": ["a.b"], "x": ["a.c"]}, "broad": True}):
             with self.subTest(table):
                 self.assertEqual(list(reverts.problems({"one": table}, found)), [])
-        for table in ({}, {"none": "why", "env": "um"}, {"env": "um"}, {"red": ["a.b"]}, {"env": "um", "red": []},
+        for table in (1, {}, {"none": "why", "env": "um"}, {"env": "um"}, {"red": ["a.b"]}, {"env": "um", "red": []},
                       {"red": {}}, {"env": "um", "red": ["a.b"], "brod": True}):
             with self.subTest(table):
                 self.assertEqual(len(list(reverts.problems({"one": table}, found))), 1)
