@@ -36,7 +36,7 @@ import environments
 import mutate
 import run
 import verdict
-from common import OUT, ROOT, SERIES, Stop, kill, offspring, run_main, say, spawn, step, write
+from common import OUT, ROOT, SERIES, Stop, kill, offspring, run_main, running, say, spawn, step, write
 from variants import Bench, conclude, edited, load, seen
 
 DATA = "tools/mutants.toml"
@@ -180,6 +180,7 @@ def try_generated(mutants, guests, listed, again):
                 this.beat(f"{len(rows)} of {len(mutants)}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            kill(list(running))
             raise
     return sorted(rows, key=lambda row: row["number"])
 

@@ -2,11 +2,12 @@
 """mutants.py: what a guest's log says of a mutant, and whole runs whose fake guest reacts to the kernel argument."""
 
 import json
+import signal
 import subprocess
 import sys
 import unittest
 
-from fake import CHANGE, NEW_FILES, RECORDED, TOOLS, FakeKernel, new_file, script
+from fake import CHANGE, NEW_FILES, RECORDED, TOOLS, FakeKernel, new_file, processes, script
 
 import base             # noqa: E402 pylint: disable=wrong-import-position
 import mutants          # noqa: E402 pylint: disable=wrong-import-position
@@ -41,7 +42,7 @@ echo "mutant=$mutant" >>"$FAKE_STATE/guests"
 case "$mutant$FAKE_SURVIVOR" in
 "$FAKE_SURVIVOR") cat "$FAKE_STATE/reached" ;;
 7) echo "Kernel panic - not syncing: early" ;;
-8) head -n 100 "$FAKE_LOG"; sleep 1000 ;;
+8) head -n 100 "$FAKE_LOG"; touch "$FAKE_STATE/hangs"; sleep 1000 ;;
 9) head -n 100 "$FAKE_LOG" ;;
 *0) cat "$FAKE_LOG" ;;
 *) cat "$FAKE_STATE/red"; sleep 1000 ;;
@@ -145,6 +146,18 @@ class Runs(FakeKernel):
     def test_sample(self):
         code, output, rows = self.mutants("--sample")
         self.assertEqual((code, list(rows)), (0, [NAMES[0], NAMES[4], NAMES[8]]), output)
+
+    def test_interrupted(self):
+        """The run ends with one line, and leaves no guest behind."""
+        write(self.series / "tools/mutants.toml", DATA)
+        (self.temp / "hangs").unlink(missing_ok=True)
+        with subprocess.Popen([sys.executable, "-B", TOOLS / "mutants.py"], text=True, stdin=subprocess.DEVNULL,
+                              env=self.environ(ENV=None, FILTER=NAMES[7]), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as tool:
+            self.wait_for(self.temp / "hangs", 60)
+            tool.send_signal(signal.SIGINT)
+            output = tool.communicate(timeout=30)[0]
+        self.assertEqual((tool.returncode, output.splitlines()[-1]), (130, "error: interrupted"), output)
+        self.assertEqual(processes(self.temp), [])
 
     def test_by_hand(self):
         hand = '{ break = { file = "mm/one.c", old = "int one", new = "int two", env = "um", red = ["' + CASE + '"] } }'
