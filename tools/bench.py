@@ -49,7 +49,7 @@ SCHEMA = 1
 def environment(envs):
     """The environment of the bench: not what makes kernels slow to find more, and no suites but ours."""
     env = envs[ENVIRONMENT]
-    return {**env, "build": "bench", "kunitconfig": [DIRECTORY], "suites": [SUITE], "skips": [],
+    return {**env, "build": "bench", "kunitconfig": [DIRECTORY], "suites": [SUITE], "skips": [], "machine": "",
             "configs": [name for name in env["configs"] if name != "debug"]}
 
 

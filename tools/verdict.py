@@ -73,9 +73,9 @@ class Verdict:
         return sum(case.status in statuses for _, case in self.cases())
 
     def passed(self, name):
-        """`passed/total` cases of the suite `name`, or `-`."""
+        """`passed/total` cases of the suite `name`, or `-` if it did not run or was skipped."""
         suite = next((suite for suite in self.suites if suite.name == name), None)
-        return f"{sum(case.status == PASS for case in suite.rows)}/{suite.total}" if suite else "-"
+        return f"{sum(case.status == PASS for case in suite.rows)}/{suite.total}" if suite and suite.total else "-"
 
 
 def lines(text):
