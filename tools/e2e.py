@@ -41,7 +41,7 @@ DATA = ROOT / "tools/e2e"
 SUITE = "bookworm"      # of Debian; the scenarios were written with its ndctl 76
 PACKAGES = ("busybox-static", "ndctl", "daxctl", "e2fsprogs", "usr-is-merged")
 TIMEOUT = 120           # seconds for a step that does not say otherwise
-SLACK = "512K"          # System RAM that comes and goes by itself, and page tables
+SLACK = "1M"            # System RAM that comes and goes by itself, and page tables
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 MIB = UNITS["M"]
 ANSWER = re.compile(r"e2e: (\S+) rc=(\d+) free=(\d+) memmap=(-?\d+) up=([\d.]+) said=(.*)")
