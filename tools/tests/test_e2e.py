@@ -190,7 +190,7 @@ class Data(unittest.TestCase):
             self.assertEqual("why" in one, "fails_on" in one, f"{one['name']}: a scenario that has to fail says why")
             for step in one["steps"]:
                 if isinstance(step, dict):
-                    self.assertLessEqual({*step}, {"do", "fails", "ram", "memmap", "slack", "timeout"}, one["name"])
+                    self.assertLessEqual({*step}, {"do", "fails", "ram", "memmap", "slack", "trace", "timeout"}, one["name"])
                     for key in {"ram", "memmap", "slack"} & {*step}:
                         e2e.size(step[key])
 
