@@ -3,7 +3,7 @@
 TOOL := ./tools/python
 export ENV BASE KDIR FILTER MIRROR
 
-.PHONY: help run test modules mutants revert-tests bench bisect check docs refresh tree clean
+.PHONY: help run test modules e2e mutants revert-tests bench bisect check docs refresh tree clean
 
 help:
 	@echo 'make run           build the kernels, run the suites, and print a table with verdicts'
@@ -12,6 +12,7 @@ help:
 	@echo 'make check         check patches, files and tools without building a kernel'
 	@echo
 	@echo 'make modules       load and unload the suites as modules, twice in one boot (ENV=x86_64)'
+	@echo 'make e2e           NVDIMMs, DIMMs and dax/kmem in guests, without and with the series (ENV=, FILTER=)'
 	@echo 'make mutants       change the code a little: a case must fail (ENV=, FILTER="function: *")'
 	@echo 'make revert-tests  leave out one patch at a time: its cases must fail (ENV=, FILTER=04-mm-fixes)'
 	@echo 'make bench         count what a section of memmap costs, without and with the patches (BASE= or KDIR=)'
@@ -30,6 +31,9 @@ test:
 
 modules:
 	@$(TOOL) tools/modules.py
+
+e2e:
+	@$(TOOL) tools/e2e.py
 
 mutants:
 	@$(TOOL) tools/mutants.py

@@ -213,7 +213,7 @@ def main():
                not re.match(tables["outside"], mutant.name)]
     if sample:
         few = [mutant for mutant in mutants if mutant.name not in listed]
-        mutants = [mutant for i, mutant in enumerate(few) if mutant.file in tables["um"] or not i % tables["every"]]
+        mutants = [mutant for i, mutant in enumerate(few) if mutant.file in tables["um"] or tables["every"] and not i % tables["every"]]
     by_hand = {name: one for name, one in tables["by-hand"].items() if fnmatch.fnmatchcase(name, glob) and
                seen(one).keys() & set(names) and (one.get("sample") or not sample)}
     if not mutants and not by_hand:
