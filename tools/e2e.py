@@ -32,7 +32,7 @@ from pathlib import Path
 
 import base
 import prereq
-import run as suites
+import guests as suites
 import verdict
 import worktree
 from common import CACHE, OUT, ROOT, Stop, hold, lock, need_space, run, run_main, say, spawn, step, write
