@@ -102,19 +102,20 @@ def result_rows(env, judged):
 
 
 def matrix(envs, rows, verdicts):
-    """Lines of the table: environments by suites, passed/total cases."""
+    """Lines of the table: suites by environments, passed/total cases, and then how each environment ran."""
     suites = list(dict.fromkeys([name for env in envs for name in env["suites"]]
                                 + [suite.name for judged in verdicts.values() for suite in judged.suites]))
-    # The words of a suite's name stand below each other: that is as wide as the numbers.
-    heads = [["environment"], ["accel"], *(re.findall("[^_]+_*", name) for name in suites),
-             ["build s"], ["run s"], ["verdict"]]
+    # The parts of an environment's name stand below each other: that is as wide as the numbers.
+    heads = [["suite"], *(re.findall("[^-]+-*", row["name"]) for row in rows)]
     deep = max(map(len, heads))
     lines = list(zip(*([""] * (deep - len(head)) + head for head in heads)))
-    for row in rows:
-        judged = verdicts.get(row["name"])
-        lines.append([row["name"], row["accelerator"], *(judged.passed(name) if judged else "-" for name in suites),
-                      f"{row['build_seconds']:.1f}", f"{row['run_seconds']:.1f}", row["verdict"]])
-    return table(lines, left=(0, 1, -1))
+    for name in suites:
+        lines.append([name, *(verdicts[row["name"]].passed(name) if row["name"] in verdicts else "-" for row in rows)])
+    lines.append(["accelerator", *(row["accelerator"] for row in rows)])
+    for key, label in (("build_seconds", "build s"), ("run_seconds", "run s")):
+        lines.append([label, *(f"{row[key]:.1f}" for row in rows)])
+    lines.append(["verdict", *(row["verdict"] for row in rows)])
+    return table(lines)
 
 
 def main():
